@@ -1,0 +1,71 @@
+"""What a method is: pure functions on one instance, in one bundle; and the registry by name.
+
+The engine needs `init` and `loss` to fit anything; encoding needs `quantize` and `write`; decoding
+needs `read` and `reconstruct` only, which must not import JAX. None of them sees a batch axis.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from overfit.errors import UserError
+
+METHODS = {"c3": "overfit.methods.c3"}  # name -> module that defines METHOD
+METHOD_IDS = {"c3": 1}  # name -> number in the file header; a number is never used again
+
+
+class Aux(NamedTuple):
+    """What `loss` reports beside the loss, per instance."""
+
+    distortion: Any  # shape=(), float32; mean squared error, signal in [0, 1]
+    bits: Any  # shape=(), float32; rate of the latents, in bits
+
+
+class Anneal(NamedTuple):
+    """How latents are quantized at a step of the fit; set by the engine's schedule."""
+
+    temperature: Any  # shape=(), float32; of the soft rounding
+    noise: Any  # shape=(), float32; shape or width of the noise
+    hard: Any  # shape=(), bool; True in stage 2, where latents are rounded
+
+
+class Method(NamedTuple):
+    """A codec that is fitted to each signal.
+
+    init(key, signal, base, config) -> params: a pytree of float32 arrays.
+    loss(params, base, signal, key, anneal, lmbda, config) -> (loss, Aux), for both stages.
+    quantize(params, base, signal, lmbda, config) -> code: integers only, what the file carries.
+    write(code, base) -> {section name: bytes}; read(sections, base) -> code: exact inverses.
+    reconstruct(code, base) -> uint8 signal as the decoder shows it.
+    macs(shape, config) -> multiply-accumulates of the decoder per pixel, by component.
+    describe(code) -> what `overfit info` says about it.
+    presets: name -> config.
+    """
+
+    name: str
+    init: Callable
+    loss: Callable
+    quantize: Callable
+    write: Callable
+    read: Callable
+    reconstruct: Callable
+    macs: Callable
+    describe: Callable
+    presets: Mapping[str, Any]
+
+
+def load(name: str) -> Method:
+    """The method of that name; raises UserError for an unknown one."""
+    if name not in METHODS:
+        raise UserError(f"there is no method '{name}'; choose one of {', '.join(METHODS)}")
+    return importlib.import_module(METHODS[name]).METHOD
+
+
+def deferred(module: str, function: str) -> Callable:
+    """A function that imports its module when first called, so that decoding imports no JAX."""
+
+    def call(*args, **kwargs):
+        return getattr(importlib.import_module(module), function)(*args, **kwargs)
+
+    call.__name__ = function
+    return call

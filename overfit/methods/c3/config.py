@@ -1,0 +1,135 @@
+"""Configuration of C3 for images and its presets.
+
+Source of every default: the C3 paper (arXiv 2312.02753), Tables 4 and 5, and the configurations
+released with it (`configs/kodak.py`, `configs/clic2020.py`), where the values are.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Literal
+
+Q_STEP_UNIT = 2.0**-16  # the file carries the quantization step in these units
+
+Activation = Literal["gelu", "relu"]
+
+
+@dataclass(frozen=True)
+class Latents:
+    """The pyramid of latent grids; grid k has 1/2^(k + first_octave) of the image's resolution."""
+
+    num_grids: int = 7
+    first_octave: int = 0  # 1 leaves the full-resolution grid out (C3-adaptive, low rates)
+    q_step: float = 0.4  # bin width; smaller than 1 keeps the networks' inputs small (3.1)
+    order: Literal["fine_to_coarse", "coarse_to_fine"] = "fine_to_coarse"  # of coding (A.1.4)
+
+    def __post_init__(self):
+        if not 1 <= self.num_grids <= 15 or not 0 <= self.first_octave <= 15:
+            raise ValueError("latents: num_grids must be in 1..15 and first_octave in 0..15")
+        if not Q_STEP_UNIT <= self.q_step < 1 + Q_STEP_UNIT:
+            raise ValueError(f"latents: q_step must be in (0, 1], not {self.q_step}")
+        # The fit uses exactly the step that the file can name.
+        object.__setattr__(self, "q_step", round(self.q_step / Q_STEP_UNIT) * Q_STEP_UNIT)
+
+    def octaves(self) -> tuple[int, ...]:
+        return tuple(range(self.first_octave, self.first_octave + self.num_grids))
+
+    def shapes(self, height: int, width: int) -> tuple[tuple[int, int], ...]:
+        """(rows, columns) of each grid, finest first."""
+        return tuple((-(-height // 2**k), -(-width // 2**k)) for k in self.octaves())
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """How rounding is approximated during the fit (3.1, A.2.2, A.2.4, A.2.5)."""
+
+    soft_round: bool = True  # stage 1; off: noise alone, as Cool-chic
+    noise: Literal["kumaraswamy", "gaussian"] = "kumaraswamy"  # uniform: kumaraswamy with a = 1
+    gradient: Literal["soft_round", "linear"] = "soft_round"  # of hard rounding in stage 2
+    linear_gradient_scale: float = 0.01  # Cool-chic v2's epsilon
+
+
+@dataclass(frozen=True)
+class Entropy:
+    """The autoregressive network that predicts each latent's Laplace distribution (A.1.4)."""
+
+    widths: tuple[int, ...] = (18, 18)
+    context: int = 3  # radius of the causal neighborhood: 3 sees 24 values, 2 sees 12
+    previous: int = -1  # radius of the neighborhood in the previous grid: 1 sees 9, -1 none
+    per_grid: Literal["shared", "film", "separate"] = "shared"
+    activation: Activation = "gelu"
+    log_scale_shift: float = 8.0  # added to the raw output: small scales at the start
+
+    def __post_init__(self):
+        _check_widths("entropy", self.widths)
+        if not 0 <= self.context <= 7 or not -1 <= self.previous <= 7:
+            raise ValueError("entropy: context must be in 0..7 and previous in -1..7")
+        if not -128 <= self.log_scale_shift < 128 or self.log_scale_shift * 256 % 1:
+            raise ValueError("entropy: log_scale_shift must be a multiple of 1/256 in [-128, 128)")
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """The network from upsampled latents to pixels (A.1.2, A.1.3)."""
+
+    widths: tuple[int, ...] = (18, 18)
+    residual_layers: int = 2  # 3x3 convolutions at the image's channel count
+    activation: Activation = "gelu"
+    upsampling: Literal["bilinear", "nearest", "bicubic", "lanczos3", "learned"] = "bilinear"
+
+    def __post_init__(self):
+        _check_widths("synthesis", self.widths)
+        if not 0 <= self.residual_layers <= 7:
+            raise ValueError("synthesis: residual_layers must be in 0..7")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The two-stage schedule; see overfit/engine/schedule.py for what each number does."""
+
+    lr: float = 1e-2
+    lr_end: float = 0.0  # 1: no cosine decay
+    temperature_start: float = 0.3
+    temperature_end: float = 0.1
+    noise_start: float = 2.0
+    noise_end: float = 1.0
+    clip: float = 0.1
+    stage2_lr: float = 1e-4
+    stage2_temperature: float = 1e-4
+    patience: int = 20
+    decay: float = 0.8  # 1: no adaptive learning rate in stage 2
+    min_lr: float = 1e-8
+
+
+@dataclass(frozen=True)
+class C3Config:
+    """Everything about one C3 fit but the signal, lambda, the number of steps and the seed."""
+
+    latents: Latents = field(default_factory=Latents)
+    quantizer: Quantizer = field(default_factory=Quantizer)
+    entropy: Entropy = field(default_factory=Entropy)
+    synthesis: Synthesis = field(default_factory=Synthesis)
+    fit: Fit = field(default_factory=Fit)
+
+
+def _check_widths(what: str, widths: tuple[int, ...]) -> None:
+    if len(widths) > 7 or not all(1 <= width <= 255 for width in widths):
+        raise ValueError(f"{what}: at most 7 widths, each in 1..255, not {widths}")
+
+
+KODAK = C3Config()
+CLIC = dataclasses.replace(
+    KODAK,
+    entropy=Entropy(widths=(24, 24), previous=1),
+    synthesis=Synthesis(widths=(24, 24)),
+)
+# Cool-chic v2 as C3's paper describes it (3.1, 3.2, A.1.2, A.2.2), at C3's network sizes: uniform
+# noise, straight-through rounding scaled by 0.01, ReLU, bins of width 1, learned upsampling, a
+# constant learning rate in each stage and an unshifted log-scale.
+COOLCHIC_V2 = C3Config(
+    latents=Latents(q_step=1.0),
+    quantizer=Quantizer(soft_round=False, gradient="linear"),
+    entropy=Entropy(activation="relu", log_scale_shift=0.0),
+    synthesis=Synthesis(activation="relu", upsampling="learned"),
+    fit=Fit(lr_end=1.0, noise_start=1.0, decay=1.0),
+)
+PRESETS = {"c3-kodak": KODAK, "c3-clic": CLIC, "coolchic-v2": COOLCHIC_V2}

@@ -1,0 +1,74 @@
+"""How a stack of planes lies in one 1-D array so that every neighbor is a constant offset away.
+
+Each plane is stored row after row with `margin` zeros to the right of every row (they serve as the
+left margin of the next row, too) and `margin` zero rows above the first. The neighbor (dy, dx) of
+the value at index i is then at i + dy * pitch + dx. One loop over equal strips of this array visits
+all planes, whatever their number and sizes: one compiled body, and a working set that stays in the
+cache (measured on CPU: experiments/bench_fit.py).
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Shape = tuple[int, int]
+
+
+class Raster(NamedTuple):
+    """Static layout; indices are positions in the 1-D array."""
+
+    shapes: tuple[Shape, ...]  # (rows, columns) of each plane
+    margin: int  # largest |dy| and |dx| of any neighbor
+    size: int  # length of the 1-D array
+    begins: tuple[int, ...]  # index of each plane's first value
+    strip: int  # positions in a strip
+    starts: np.ndarray  # [strips] int32: index of each strip's first position
+    pitches: np.ndarray  # [strips] int32: row pitch of the plane that the strip lies in
+    planes: np.ndarray  # [strips] int32: which plane that is
+    valid: np.ndarray  # [strips, strip] float32: 1 where a position holds a value, 0 in margins
+
+
+@functools.lru_cache(maxsize=64)
+def raster(shapes: tuple[Shape, ...], margin: int, strip: int) -> Raster:
+    """The layout of planes of the given shapes; strips never cross from one plane to the next."""
+    starts, pitches, planes, begins, valid = [], [], [], [], []
+    position = 0
+    for plane, (rows, columns) in enumerate(shapes):
+        pitch = columns + margin
+        begin = position + margin * pitch + margin
+        count = -(-rows * pitch // strip)
+        begins.append(begin)
+        starts += [begin + i * strip for i in range(count)]
+        pitches += [pitch] * count
+        planes += [plane] * count
+        inside = np.arange(count * strip)
+        valid.append((inside % pitch < columns) & (inside < rows * pitch))
+        # Neighbors below the last row are read by nobody with a causal context, but a full
+        # neighborhood (the one of another plane) reaches them.
+        position = begin + count * strip + margin * pitch + margin
+    return Raster(
+        shapes,
+        margin,
+        position,
+        tuple(begins),
+        strip,
+        np.asarray(starts, np.int32),
+        np.asarray(pitches, np.int32),
+        np.asarray(planes, np.int32),
+        np.concatenate(valid).reshape(-1, strip).astype(np.float32),
+    )
+
+
+def to_raster(planes: list[jax.Array], layout: Raster) -> jax.Array:
+    """Stores planes [rows, columns] each in the layout: [layout.size], zero in the margins."""
+    pieces, position = [], 0
+    for plane, begin in zip(planes, layout.begins, strict=True):
+        pieces.append(jnp.zeros((begin - position,), plane.dtype))
+        padded = jnp.pad(plane, ((0, 0), (0, layout.margin))).reshape(-1)
+        pieces.append(padded)
+        position = begin + padded.size
+    pieces.append(jnp.zeros((layout.size - position,), planes[0].dtype))
+    return jnp.concatenate(pieces)

@@ -1,0 +1,59 @@
+"""Interpolation as matrices, shared by the fit (JAX) and the decoder (NumPy).
+
+A resize of a plane is `rows @ plane @ columns.T`: two small matrix products, the fastest form on
+CPU and accelerators alike, and one definition for everybody.
+"""
+
+import functools
+
+import numpy as np
+
+
+def _triangle(x: np.ndarray) -> np.ndarray:
+    return np.maximum(0.0, 1.0 - np.abs(x))
+
+
+def _box(x: np.ndarray) -> np.ndarray:
+    return ((x > -0.5) & (x <= 0.5)).astype(np.float64)
+
+
+def _cubic(x: np.ndarray) -> np.ndarray:
+    """Keys' cubic with a = -3/4, the "bicubic" of PyTorch and of Cool-chic."""
+    x, a = np.abs(x), -0.75
+    inner = ((a + 2) * x - (a + 3)) * x * x + 1
+    outer = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+    return np.where(x < 1, inner, np.where(x < 2, outer, 0.0))
+
+
+def _lanczos3(x: np.ndarray) -> np.ndarray:
+    return np.where(np.abs(x) < 3, np.sinc(x) * np.sinc(x / 3), 0.0)
+
+
+KERNELS = {
+    "nearest": (_box, 1),
+    "bilinear": (_triangle, 1),
+    "bicubic": (_cubic, 2),
+    "lanczos3": (_lanczos3, 3),
+}  # name -> (kernel, radius in input samples)
+
+
+@functools.lru_cache(maxsize=256)
+def resize_matrix(size_in: int, size_out: int, method: str = "bilinear") -> np.ndarray:
+    """Float64 [size_out, size_in]; half-pixel centers.
+
+    Downscaling widens the kernel by the ratio (antialiasing), and weights that fall outside the
+    signal are dropped and the rest renormalized: the conventions of `jax.image.resize`.
+    """
+    kernel, radius = KERNELS[method]
+    ratio = size_in / size_out
+    stretch = max(ratio, 1.0)
+    centers = (np.arange(size_out) + 0.5) * ratio - 0.5
+    reach = int(np.ceil(radius * stretch)) + 1
+    taps = np.floor(centers)[:, None] + np.arange(-reach + 1, reach + 1)[None, :]
+    inside = (taps >= 0) & (taps < size_in)
+    weights = kernel((taps - centers[:, None]) / stretch) * inside
+    weights /= weights.sum(axis=1, keepdims=True)
+    matrix = np.zeros((size_out, size_in))
+    rows = np.broadcast_to(np.arange(size_out)[:, None], taps.shape)
+    matrix[rows[inside], taps[inside].astype(np.int64)] += weights[inside]
+    return matrix
