@@ -1,0 +1,1 @@
+"""All that touches bits. NumPy only, and exact: the same symbols on every machine."""

@@ -8,7 +8,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Literal
 
-Q_STEP_UNIT = 2.0**-16  # the file carries the quantization step in these units
+Q_STEP_UNITS = 250  # per 1: the file carries the quantization step as q_step * 250 in a byte
 
 Activation = Literal["gelu", "relu"]
 
@@ -25,10 +25,11 @@ class Latents:
     def __post_init__(self):
         if not 1 <= self.num_grids <= 15 or not 0 <= self.first_octave <= 15:
             raise ValueError("latents: num_grids must be in 1..15 and first_octave in 0..15")
-        if not Q_STEP_UNIT <= self.q_step < 1 + Q_STEP_UNIT:
-            raise ValueError(f"latents: q_step must be in (0, 1], not {self.q_step}")
-        # The fit uses exactly the step that the file can name.
-        object.__setattr__(self, "q_step", round(self.q_step / Q_STEP_UNIT) * Q_STEP_UNIT)
+        units = self.q_step * Q_STEP_UNITS
+        if not 1 <= round(units) <= Q_STEP_UNITS or abs(units - round(units)) > 1e-6:
+            raise ValueError(
+                f"latents: q_step must be a multiple of 1/{Q_STEP_UNITS} up to 1, not {self.q_step}"
+            )
 
     def octaves(self) -> tuple[int, ...]:
         return tuple(range(self.first_octave, self.first_octave + self.num_grids))
@@ -57,14 +58,14 @@ class Entropy:
     previous: int = -1  # radius of the neighborhood in the previous grid: 1 sees 9, -1 none
     per_grid: Literal["shared", "film", "separate"] = "shared"
     activation: Activation = "gelu"
-    log_scale_shift: float = 8.0  # added to the raw output: small scales at the start
+    log_scale_shift: int = 8  # added to the raw output: small scales at the start
 
     def __post_init__(self):
         _check_widths("entropy", self.widths)
-        if not 0 <= self.context <= 7 or not -1 <= self.previous <= 7:
-            raise ValueError("entropy: context must be in 0..7 and previous in -1..7")
-        if not -128 <= self.log_scale_shift < 128 or self.log_scale_shift * 256 % 1:
-            raise ValueError("entropy: log_scale_shift must be a multiple of 1/256 in [-128, 128)")
+        if not 0 <= self.context <= 7 or not -1 <= self.previous <= 6:
+            raise ValueError("entropy: context must be in 0..7 and previous in -1..6")
+        if not 0 <= self.log_scale_shift <= 15:
+            raise ValueError("entropy: log_scale_shift must be in 0..15")
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,8 @@ class C3Config:
 
 
 def _check_widths(what: str, widths: tuple[int, ...]) -> None:
-    if len(widths) > 7 or not all(1 <= width <= 255 for width in widths):
-        raise ValueError(f"{what}: at most 7 widths, each in 1..255, not {widths}")
+    if len(widths) > 7 or not all(1 <= width <= 64 for width in widths):
+        raise ValueError(f"{what}: at most 7 widths, each in 1..64, not {widths}")
 
 
 KODAK = C3Config()
@@ -128,7 +129,7 @@ CLIC = dataclasses.replace(
 COOLCHIC_V2 = C3Config(
     latents=Latents(q_step=1.0),
     quantizer=Quantizer(soft_round=False, gradient="linear"),
-    entropy=Entropy(activation="relu", log_scale_shift=0.0),
+    entropy=Entropy(activation="relu", log_scale_shift=0),
     synthesis=Synthesis(activation="relu", upsampling="learned"),
     fit=Fit(lr_end=1.0, noise_start=1.0, decay=1.0),
 )

@@ -15,30 +15,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from overfit.method import Anneal, Aux
+from overfit.methods.c3.architecture import (
+    causal_offsets,
+    coding_order,
+    entropy_sizes,
+    full_offsets,
+    synthesis_sizes,
+)
 from overfit.methods.c3.config import C3Config
 from overfit.nn import distributions, primitives, quantizers
 from overfit.nn.raster import Raster, raster, to_raster
 from overfit.nn.resize import resize_matrix
 
 SCALE_MIN, SCALE_MAX = 1e-3, 150.0  # of the Laplace distribution, before division by q_step
-
-
-def causal_offsets(radius: int) -> tuple[tuple[int, int], ...]:
-    """(dy, dx) of the neighbors that precede a position in raster order (Fig. 10, left)."""
-    reach = range(-radius, radius + 1)
-    return tuple((dy, dx) for dy in range(-radius, 1) for dx in reach if (dy, dx) < (0, 0))
-
-
-def full_offsets(radius: int) -> tuple[tuple[int, int], ...]:
-    """(dy, dx) of a whole square neighborhood (Fig. 10, right); none for a radius of -1."""
-    reach = range(-radius, radius + 1)
-    return tuple((dy, dx) for dy in reach for dx in reach)
-
-
-def coding_order(config: C3Config) -> tuple[int, ...]:
-    """Indices of the grids in the order in which they are coded."""
-    grids = tuple(range(config.latents.num_grids))
-    return grids if config.latents.order == "fine_to_coarse" else grids[::-1]
 
 
 # -- Initialization --------------------------------------------------------------------------------
@@ -52,17 +41,6 @@ def _layers(key, sizes: tuple[int, ...]) -> dict[str, jax.Array]:
         weights[f"w{i}"] = normal / math.sqrt(max(fan_in, 1))
         weights[f"b{i}"] = jnp.zeros(fan_out)
     return weights
-
-
-def entropy_sizes(config: C3Config) -> tuple[int, ...]:
-    """Layer sizes of the entropy network, from the context to (location, log-scale)."""
-    entropy = config.entropy
-    taps = len(causal_offsets(entropy.context)) + len(full_offsets(entropy.previous))
-    return (taps, *entropy.widths, 2)
-
-
-def synthesis_sizes(config: C3Config, channels: int) -> tuple[int, ...]:
-    return (config.latents.num_grids, *config.synthesis.widths, channels)
 
 
 def init(key, signal, base, config: C3Config):

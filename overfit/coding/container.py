@@ -1,0 +1,87 @@
+"""The outermost layer of an .ovf file: who wrote it, whether it is whole, where its sections lie.
+
+    "OVF" | version * 16 + method (1 byte) | CRC-32 of all other bytes (4, big-endian)
+    | for every section but the last: its length as a varint, then the bytes | the last section
+
+docs/format.md specifies it. Everything is bounded by the length of the file itself.
+"""
+
+import zlib
+
+from overfit.errors import UserError
+from overfit.method import METHOD_IDS
+
+MAGIC = b"OVF"
+VERSION = 1
+_PREFIX = 8  # magic, version and method, CRC
+
+
+def write_varint(value: int) -> bytes:
+    """Seven bits per byte, least significant first, the top bit set on all bytes but the last."""
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def read_varint(data: bytes, position: int) -> tuple[int, int]:
+    """(value, position after it); raises UserError where the data end or beyond 32 bits."""
+    value = 0
+    for i in range(5):
+        if position + i >= len(data):
+            raise UserError("the file ends in the middle of a number: it is truncated or damaged")
+        byte = data[position + i]
+        value |= (byte & 0x7F) << (7 * i)
+        if byte < 0x80:
+            return value, position + i + 1
+    raise UserError("the file holds a number that is too long: it is damaged")
+
+
+def _checksum(data: bytes) -> bytes:
+    return zlib.crc32(data[_PREFIX:], zlib.crc32(data[:4])).to_bytes(4, "big")
+
+
+def pack(method: str, sections: list[bytes]) -> bytes:
+    """The whole file."""
+    head = MAGIC + bytes([VERSION << 4 | METHOD_IDS[method]]) + bytes(4)
+    lengths = b"".join(write_varint(len(section)) for section in sections[:-1])
+    data = head + lengths + b"".join(sections)
+    return data[:4] + _checksum(data) + data[_PREFIX:]
+
+
+def method_of(data: bytes) -> str:
+    """Name of the method that wrote the file, after checking that the file is whole.
+
+    Raises UserError if it is no .ovf file, of a newer version, or damaged.
+    """
+    if len(data) < _PREFIX or data[:3] != MAGIC:
+        raise UserError("this is not an .ovf file (it does not start with 'OVF')")
+    version, number = data[3] >> 4, data[3] & 15
+    if version != VERSION:
+        raise UserError(
+            f"this .ovf file has format version {version}, this program reads {VERSION}: "
+            "use the version of overfit that wrote it"
+        )
+    if data[4:_PREFIX] != _checksum(data):
+        raise UserError("the file is damaged or truncated (its checksum does not match)")
+    names = {value: name for name, value in METHOD_IDS.items()}
+    if number not in names:
+        raise UserError(f"the file was written by method number {number}, unknown to this version")
+    return names[number]
+
+
+def unpack(data: bytes, count: int) -> list[bytes]:
+    """The `count` sections of a file that `method_of` has accepted."""
+    lengths, position = [], _PREFIX
+    for _ in range(count - 1):
+        length, position = read_varint(data, position)
+        lengths.append(length)
+    sections = []
+    for length in lengths:
+        if length > len(data) - position:
+            raise UserError("a section is longer than the file: it is truncated or damaged")
+        sections.append(data[position : position + length])
+        position += length
+    return [*sections, data[position:]]

@@ -1,0 +1,145 @@
+"""The entropy network in exact integer arithmetic: the same models on every machine.
+
+A parameter is an integer times a power of two, k * 2^-e. Activations are fixed point with 10
+fractional bits, accumulations are integers below 2^53, rescaling is a rounding shift, GELU a table.
+NumPy holds the integers in float64, where sums and products of them are exact in any order, so BLAS
+may use any number of threads and any instruction set. docs/format.md gives every step.
+"""
+
+import functools
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+
+from overfit.coding import laplace
+
+WEIGHT_BITS = 16  # fractional bits of a parameter: exponents e are 0 .. 16
+ACTIVATION_BITS = 10
+STEP_BITS = 16  # fractional bits of the quantization step
+MAX_PARAMETER = 1 << 20  # |k * 2^(16 - e)|: parameters stay below 16 in magnitude
+MAX_CONTEXT = (1 << 11) - 1  # |latent| as the network sees it
+MAX_ACTIVATION = 1 << 24
+_GELU_RANGE = 8 << ACTIVATION_BITS
+_GELU_CRC = 0xC7ED7C44
+
+
+def exact_gelu() -> np.ndarray:
+    """2^10 * gelu(x / 2^10) before rounding, for x in [-8 * 2^10, 8 * 2^10); float64."""
+    x = np.arange(-_GELU_RANGE, _GELU_RANGE) / (1 << ACTIVATION_BITS)
+    return (x * (1 << ACTIVATION_BITS)) * 0.5 * (
+        1 + np.tanh(0.7978845608028654 * (x + 0.044715 * x**3))
+    )
+
+
+@functools.cache
+def gelu_table() -> np.ndarray:
+    """`exact_gelu` rounded to integers, as float64 [2^14]."""
+    table = np.floor(exact_gelu() + 0.5)
+    if zlib.crc32(table.astype(">i4").tobytes()) != _GELU_CRC:
+        raise RuntimeError(
+            "the GELU table differs from the one of the format: this machine's tanh() is off by "
+            "more than any correct one; files made here would not decode elsewhere"
+        )
+    return table
+
+
+def _gelu(x: np.ndarray) -> np.ndarray:
+    index = np.clip(x, -_GELU_RANGE, _GELU_RANGE - 1)
+    return gelu_table()[(index + _GELU_RANGE).astype(np.int64)] + np.maximum(
+        x - (_GELU_RANGE - 1), 0.0
+    )
+
+
+def _relu(x: np.ndarray) -> np.ndarray:
+    return np.maximum(x, 0.0)
+
+
+ACTIVATIONS = {"gelu": _gelu, "relu": _relu}
+
+
+def shift(x: np.ndarray, bits: int) -> np.ndarray:
+    """x * 2^-bits rounded to the nearest integer, halves up."""
+    return np.floor(x * 2.0**-bits + 0.5)
+
+
+class Layer(NamedTuple):
+    """float64 integers: w [out, in] and b [out, 1], and the modulation of FiLM or None."""
+
+    w: np.ndarray  # 16 fractional bits
+    b: np.ndarray  # in the accumulator's fractional bits
+    modulation: tuple[np.ndarray, np.ndarray] | None  # scale (16 bits), shift (26 bits): [out, 1]
+
+
+class IntegerNetwork(NamedTuple):
+    """The entropy network of one grid, ready to run."""
+
+    layers: tuple[Layer, ...]
+    activation: str
+    step: int  # quantization step, 16 fractional bits
+    reciprocal: int  # 2^16 / quantization step
+    scale_offset: int  # scale index of a raw output of 0, 24 fractional bits
+    max_scale_index: int
+
+
+# The scale is exp(-(raw + shift) / 2), so its index falls by 8 / (2 ln 2) per unit of the output.
+SCALE_SLOPE = round(laplace.SCALE_UNITS / (2 * np.log(2)) * (1 << 14))
+_SCALE_MAX = 150.0  # C3's upper clip of the scale, before division by the step
+
+
+def build(parameters, activation: str, q_units: tuple[int, int], log_scale_shift: int):
+    """parameters: per layer a dict of (k, e) with the keys w, b and, for FiLM, scale and shift.
+
+    q_units: the quantization step as an exact fraction (numerator, denominator).
+    """
+    numerator, denominator = q_units
+    last = len(parameters) - 1
+    layers = []
+    for i, layer in enumerate(parameters):
+        accumulator = WEIGHT_BITS + (STEP_BITS if i == 0 else ACTIVATION_BITS)
+        modulation = None
+        if "scale" in layer and i < last:
+            modulation = (
+                _fixed(*layer["scale"], WEIGHT_BITS)[:, None],
+                _fixed(*layer["shift"], WEIGHT_BITS + ACTIVATION_BITS)[:, None],
+            )
+        bias = _fixed(*layer["b"], accumulator)[:, None]
+        layers.append(Layer(_fixed(*layer["w"], WEIGHT_BITS), bias, modulation))
+    log2_step = np.log2(numerator / denominator)
+    units, least = laplace.SCALE_UNITS, laplace.MIN_LOG2_SCALE
+    offset = units * (-least - log2_step) * 2.0**24
+    return IntegerNetwork(
+        tuple(layers),
+        activation,
+        ((numerator << STEP_BITS) + denominator // 2) // denominator,
+        (denominator << STEP_BITS) // numerator,
+        int(np.floor(offset + 0.5)) - (SCALE_SLOPE * log_scale_shift << ACTIVATION_BITS),
+        int(units * (np.log2(_SCALE_MAX) - log2_step - least)),
+    )
+
+
+def _fixed(k: np.ndarray, e: int, bits: int) -> np.ndarray:
+    return k.astype(np.float64) * 2.0 ** (bits - e)
+
+
+def predict(network: IntegerNetwork, context: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(location in 1/32 bins, scale index), int64 [n], from latents in bins, float64 [taps, n]."""
+    x = np.clip(context, -MAX_CONTEXT, MAX_CONTEXT)
+    last = len(network.layers) - 1
+    for i, layer in enumerate(network.layers):
+        x = layer.w @ x
+        if i == 0:
+            x = shift(x * network.step + layer.b, WEIGHT_BITS + STEP_BITS - ACTIVATION_BITS)
+        else:
+            x = shift(x + layer.b, WEIGHT_BITS)
+        x = np.clip(x, -MAX_ACTIVATION, MAX_ACTIVATION)
+        if i < last:
+            if layer.modulation is not None:
+                scale, offset = layer.modulation
+                x = shift(x * scale + offset, WEIGHT_BITS)
+                x = np.clip(x, -MAX_ACTIVATION, MAX_ACTIVATION)
+            x = ACTIVATIONS[network.activation](x)
+    # ACTIVATION_BITS + STEP_BITS fractional bits, of which 5 stay: 1/32 of a bin.
+    location = shift(x[0] * network.reciprocal, ACTIVATION_BITS + STEP_BITS - 5)
+    index = shift(network.scale_offset - SCALE_SLOPE * x[1], 24)
+    return location.astype(np.int64), np.clip(index, 0, network.max_scale_index).astype(np.int64)

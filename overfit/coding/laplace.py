@@ -1,0 +1,199 @@
+"""Range coding of integers under Laplace models that are rows of one integer frequency table.
+
+A model is named by two integers, a location in 1/32 of a bin and a scale index i, which stands for
+the scale 2^(i/8 - 6) bins. The frequencies of its 64 symbols (31 values on each side of the nearest
+integer to the location, and an escape) are integers that sum to 2^24, so that coding depends on no
+floating-point function of the machine. The table holds scales up to 4 bins: for larger ones the low
+bits of the value, which are almost uniform, are sent apart. docs/format.md specifies all of it.
+
+The range coder is constriction's (32-bit words, 64-bit state, 24-bit frequencies).
+"""
+
+import functools
+import zlib
+
+import constriction
+import numpy as np
+
+from overfit.errors import UserError
+
+LOCATION_UNITS = 32  # per bin
+SCALE_UNITS = 8  # per octave
+TABLE_SCALES = 64  # scale indices with a row of their own; above, the low bits are split off
+MIN_LOG2_SCALE = -6  # of scale index 0
+MAX_SCALE_INDEX = 207  # 2^19.9 bins
+REACH = 31  # values on each side of the center that are symbols of their own
+SYMBOLS = 2 * REACH + 2  # the last one is the escape
+TOTAL = 1 << 24
+# A little of a wide Laplace distribution is mixed in: an unexpected value costs about 16 bits, as
+# the loss of the fit assumes, and an expected one 0.0002 bits more.
+OUTLIER_SHARE, OUTLIER_SCALE = 2.0**-13, 3.0
+_MAX_ESCAPE_BITS = 24
+_TABLE_CRC = 0x8F976282
+_CATEGORICAL = constriction.stream.model.Categorical(perfect=False)
+_BIT = constriction.stream.model.Uniform(2)
+
+CORRUPT = "the coded data are damaged: they do not decode to a valid signal"
+
+
+def _laplace_mass(edges: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Mass of a zero-mean Laplace distribution between consecutive edges (last axis)."""
+    tail = 0.5 * np.exp(-np.abs(edges) / scale)
+    cdf = np.where(edges < 0, tail, 1.0 - tail)
+    mass = np.diff(cdf, axis=-1)
+    # On the right-hand side the difference of tails keeps the digits that 1 - tail loses.
+    return np.where(edges[..., :-1] > 0, tail[..., :-1] - tail[..., 1:], mass)
+
+
+def exact_frequencies() -> np.ndarray:
+    """Real-valued frequencies before rounding: float64 [TABLE_SCALES * LOCATION_UNITS, SYMBOLS]."""
+    scales = 2.0 ** (np.arange(TABLE_SCALES) / SCALE_UNITS + MIN_LOG2_SCALE)
+    fractions = np.arange(LOCATION_UNITS) / LOCATION_UNITS - 0.5
+    edges = np.arange(-REACH, REACH + 2) - 0.5 - fractions[:, None]  # (fractions, SYMBOLS)
+    mass = _laplace_mass(edges[None], scales[:, None, None])
+    mass = (1 - OUTLIER_SHARE) * mass + OUTLIER_SHARE * _laplace_mass(edges, np.float64(OUTLIER_SCALE))
+    escape = 1.0 - mass.sum(axis=-1, keepdims=True)
+    mass = np.concatenate([mass, np.maximum(escape, 0.0)], axis=-1)
+    return mass.reshape(-1, SYMBOLS) * (TOTAL - SYMBOLS)
+
+
+@functools.cache
+def frequencies() -> np.ndarray:
+    """float32 [rows, SYMBOLS], integers that sum to TOTAL - SYMBOLS in each row.
+
+    Row (i * 32 + f) is scale index i with the location f/32 - 1/2 bins from the nearest integer.
+    The coder adds 1 to each: constriction leaves every symbol a frequency of at least 1.
+    """
+    table = np.floor(exact_frequencies() + 0.5)
+    largest = table.argmax(axis=-1)
+    table[np.arange(len(table)), largest] += TOTAL - SYMBOLS - table.sum(axis=-1)
+    if zlib.crc32(table.astype(">u4").tobytes()) != _TABLE_CRC:
+        raise RuntimeError(
+            "the frequency table differs from the one of the format: this machine's exp() is off "
+            "by more than any correct one; files made here would not decode elsewhere"
+        )
+    return table.astype(np.float32)
+
+
+@functools.cache
+def _costs() -> np.ndarray:
+    """float32 [rows, SYMBOLS]: bits that each symbol takes."""
+    return (-np.log2((frequencies() + 1) / TOTAL)).astype(np.float32)
+
+
+def _split(location: np.ndarray, scale: np.ndarray):
+    """(nearest integer to the location, table row, number of low bits sent apart) per value."""
+    base = (location + LOCATION_UNITS // 2) // LOCATION_UNITS
+    fraction = location - LOCATION_UNITS * base + LOCATION_UNITS // 2
+    low_bits = np.maximum(scale - (TABLE_SCALES - SCALE_UNITS), 0) // SCALE_UNITS
+    # The coarse value (d + 2^(k-1)) >> k of a distance d lies at (d + 1/2) / 2^k of its own units.
+    fraction = np.where(low_bits > 0, (fraction >> low_bits) + LOCATION_UNITS // 2, fraction)
+    row = (scale - SCALE_UNITS * low_bits) * LOCATION_UNITS + fraction
+    return base, row, low_bits
+
+
+def _to_symbols(values, location, scale):
+    """(symbols, coarse distances, low parts, rows, numbers of low bits)."""
+    base, row, low_bits = _split(location, scale)
+    shifted = values - base + (1 << low_bits >> 1)
+    coarse = shifted >> low_bits
+    symbols = np.where(np.abs(coarse) <= REACH, coarse + REACH, SYMBOLS - 1)
+    return symbols, coarse, shifted - (coarse << low_bits), row, low_bits
+
+
+def _escape_bits(coarse: int) -> str:
+    """Exp-Golomb code of a distance beyond REACH: sign, length, digits."""
+    code = bin(abs(coarse) - REACH)[2:]
+    return ("1" if coarse < 0 else "0") + "0" * (len(code) - 1) + code
+
+
+def bits(values: np.ndarray, location, scale) -> float:
+    """What `Encoder.code` would spend on int64 `values`, without coding them."""
+    values, location, scale = np.broadcast_arrays(values, location, scale)
+    symbols, coarse, _, row, low_bits = _to_symbols(values, location, scale)
+    escaped = np.abs(coarse[symbols == SYMBOLS - 1])
+    lengths = 2 * np.floor(np.log2(np.maximum(escaped - REACH, 1))) + 2
+    return float(_costs()[row, symbols].sum(dtype=np.float64) + low_bits.sum() + lengths.sum())
+
+
+class Encoder:
+    """Writes integers; the counterpart of `Decoder`, call for call."""
+
+    def __init__(self):
+        self._coder = constriction.stream.queue.RangeEncoder()
+
+    def uniform(self, value: int | None, size: int) -> int:
+        """One value in 0 .. size-1 (size <= 2^24) under a flat model."""
+        assert value is not None and 0 <= value < size
+        if size > 1:
+            self._coder.encode(value, constriction.stream.model.Uniform(size))
+        return value
+
+    def code(self, values: np.ndarray | None, location: np.ndarray, scale: np.ndarray):
+        """Integers [n] under the models named by location and scale, int64 [n] each."""
+        assert values is not None
+        symbols, coarse, low, row, low_bits = _to_symbols(values, location, scale)
+        self._coder.encode(symbols.astype(np.int32), _CATEGORICAL, frequencies()[row])
+        for i in np.flatnonzero(symbols == SYMBOLS - 1):
+            for bit in _escape_bits(int(coarse[i])):
+                self._coder.encode(int(bit), _BIT)
+        for i in np.flatnonzero(low_bits):
+            self.uniform(int(low[i]), 1 << int(low_bits[i]))
+        return values
+
+    def finish(self) -> bytes:
+        # Big-endian words, so that the zeros at the end are the ones that can be left out.
+        return self._coder.get_compressed().astype(">u4").tobytes().rstrip(b"\0")
+
+
+class Decoder:
+    """Reads what `Encoder` wrote; raises UserError on data that no encoder writes."""
+
+    def __init__(self, data: bytes):
+        words = np.frombuffer(data + bytes(-len(data) % 4), ">u4").astype(np.uint32)
+        self._coder = constriction.stream.queue.RangeDecoder(words)
+        # More information cannot come out than went in, but for what the coder keeps in its state.
+        self._bits_left = 32.0 * len(words) + 64
+
+    def _spend(self, amount: float) -> None:
+        self._bits_left -= amount
+        if self._bits_left < 0:
+            raise UserError("the coded data end too early: the file is truncated or damaged")
+
+    def _decode(self, *model):
+        try:
+            return self._coder.decode(*model)
+        except (AssertionError, ValueError) as error:
+            raise UserError(CORRUPT) from error
+
+    def uniform(self, value: None, size: int) -> int:
+        del value
+        if size == 1:
+            return 0
+        self._spend(np.log2(size))
+        return self._decode(constriction.stream.model.Uniform(size))
+
+    def code(self, values: None, location: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        del values
+        base, row, low_bits = _split(location, scale)
+        symbols = self._decode(_CATEGORICAL, frequencies()[row])
+        self._spend(_costs()[row, symbols].sum())
+        coarse = symbols.astype(np.int64) - REACH
+        for i in np.flatnonzero(symbols == SYMBOLS - 1):
+            coarse[i] = self._escape()
+        values = coarse << low_bits
+        for i in np.flatnonzero(low_bits):
+            values[i] += self.uniform(None, 1 << int(low_bits[i]))
+        return values - (1 << low_bits >> 1) + base
+
+    def _escape(self) -> int:
+        sign = -1 if self.uniform(None, 2) else 1
+        length = 0
+        while not self.uniform(None, 2):
+            length += 1
+            if length > _MAX_ESCAPE_BITS:
+                raise UserError(CORRUPT)
+        code = 1
+        for _ in range(length):
+            code = 2 * code + self.uniform(None, 2)
+        return sign * (REACH + code)

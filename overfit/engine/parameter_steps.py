@@ -1,0 +1,66 @@
+"""Searches the quantization steps of a network's arrays for the least rate-distortion cost.
+
+C3 searches one step for all weights and one for all biases (Eq. 24). Here that search is followed
+by one over the arrays, each of which may take a finer or coarser step of its own.
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+
+_BATCH = 4  # candidates evaluated per call: one compiled shape
+
+
+def _stack(candidates: list[dict]):
+    """Values of a list of {name: quantized array}, stacked; the list is padded with its last."""
+    padded = candidates + candidates[-1:] * (-len(candidates) % _BATCH)
+    return padded, [
+        {name: jnp.stack([c[name].value() for c in padded[i : i + _BATCH]]) for name in padded[0]}
+        for i in range(0, len(padded), _BATCH)
+    ]
+
+
+def search(
+    arrays: dict[str, np.ndarray],
+    is_bias: Callable[[str], bool],
+    cost: Callable[[dict], np.ndarray],
+    per_bit: float,
+    quantize: Callable,
+    bits: Callable,
+    exponents: tuple[int, ...],
+) -> dict:
+    """{name: quantized array} of the least cost(arrays) + per_bit * bits.
+
+    cost takes {name: stack of `_BATCH` arrays} and returns as many numbers; quantize(array, e)
+    rounds to steps of 2^-e and bits(quantized) is the size of its code.
+    """
+    quantized = {(name, e): quantize(array, e) for name, array in arrays.items() for e in exponents}
+    sizes = {key: bits(array) for key, array in quantized.items()}
+
+    def evaluate(choices: list[dict[str, int]]) -> list[float]:
+        candidates = [{n: quantized[n, e] for n, e in choice.items()} for choice in choices]
+        _, batches = _stack(candidates)
+        costs = np.concatenate([cost(batch) for batch in batches])[: len(choices)]
+        rates = [sum(sizes[n, e] for n, e in choice.items()) for choice in choices]
+        # A network that quantization has broken may cost NaN.
+        return [c + per_bit * r if np.isfinite(c) else np.inf for c, r in zip(costs, rates)]
+
+    def best_of(choices):
+        totals = evaluate(choices)
+        return min(zip(totals, range(len(choices))))[0], choices[int(np.argmin(totals))]
+
+    def joint(weights: int, biases: int) -> dict[str, int]:
+        return {name: biases if is_bias(name) else weights for name in arrays}
+
+    coarse = exponents[1::3]
+    best, choice = best_of([joint(w, b) for w in coarse for b in coarse])
+    improved = True
+    while improved:
+        improved = False
+        for name in arrays:
+            around = [choice[name] + d for d in (-2, -1, 1, 2) if choice[name] + d in exponents]
+            total, candidate = best_of([choice | {name: e} for e in around])
+            if total < best:
+                best, choice, improved = total, candidate, True
+    return {name: quantized[name, e] for name, e in choice.items()}

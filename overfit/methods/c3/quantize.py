@@ -1,0 +1,76 @@
+"""From fitted floats to the integers of a file: rounded latents, networks with searched steps."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from overfit.coding import integer_network, parameters
+from overfit.methods.c3 import model
+from overfit.methods.c3.architecture import is_bias, parameter_shapes
+from overfit.methods.c3.codec import Code
+from overfit.methods.c3.config import C3Config
+
+EXPONENTS = tuple(range(1, 15))  # steps 2^-1 to 2^-14; C3 searches 1e-2 to 5e-5
+
+
+@functools.partial(jax.jit, static_argnames=("shapes", "config"))
+def _rates(candidates, latents_in_bins, shapes, config: C3Config):
+    """Latent bits under each of a stack of entropy networks: [candidates]."""
+    return jax.lax.map(
+        lambda weights: model.latent_bits(weights, latents_in_bins, shapes, config), candidates
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("shapes", "config"))
+def _distortions(candidates, latents_in_bins, signal, shapes, config: C3Config):
+    """MSE of the 8-bit image under each of a stack of synthesis networks: [candidates]."""
+    planes = model.split(config.latents.q_step * latents_in_bins, shapes)
+
+    def distortion(weights):
+        image = model.synthesize(weights, planes, signal.shape, config)
+        return jnp.mean(jnp.square(jnp.round(255 * image) / 255 - signal))
+
+    return jax.lax.map(distortion, candidates)
+
+
+@functools.partial(jax.jit, static_argnames=("shapes", "config"))
+def _rounded(latents, shapes, config: C3Config):
+    return jnp.round(model.bins(latents, shapes, config))
+
+
+def quantize(params, base, signal, lmbda: float, config: C3Config, search) -> Code:
+    """Rounds the latents and searches the networks' steps for the least D + lmbda * R (Eq. 24).
+
+    search: `engine.parameter_steps.search`. The entropy network changes only the rate of the
+    latents and the synthesis only the distortion, so that they are searched one after the other.
+    """
+    del base
+    channels, height, width = signal.shape
+    shapes = config.latents.shapes(height, width)
+    in_bins = _rounded(params["latents"], shapes, config)
+    per_bit = lmbda / (height * width)
+
+    def rate_cost(candidates):
+        return per_bit * np.asarray(_rates(candidates, in_bins, shapes, config), np.float64)
+
+    def distortion_cost(candidates):
+        return np.asarray(_distortions(candidates, in_bins, signal, shapes, config), np.float64)
+
+    costs = {"entropy": rate_cost, "synthesis": distortion_cost}
+    quantized = {}
+    for network, arrays in parameter_shapes(config, channels).items():
+        floats = {name: np.asarray(params[network][name]) for name in arrays}
+        if network == "entropy":
+            # The integer network bounds its parameters; no sensible fit comes near.
+            limit = integer_network.MAX_PARAMETER / 2**integer_network.WEIGHT_BITS
+            floats = {name: np.clip(array, -limit, limit) for name, array in floats.items()}
+        quantized[network] = search(
+            floats, is_bias, costs[network], per_bit, parameters.quantize, parameters.bits, EXPONENTS
+        )
+    latents = [
+        np.asarray(plane, np.int32)
+        for plane in model.split(np.asarray(in_bins).astype(np.int32), shapes)
+    ]
+    return Code(config, (channels, height, width), quantized, latents)

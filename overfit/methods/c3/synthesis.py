@@ -1,0 +1,120 @@
+"""The synthesis as the decoder runs it: NumPy, float32, in bands of rows of bounded memory.
+
+Its float twin in the fit is `model.synthesize`. Pixels are float, so other machines may round one
+differently; the latents, which are exact, do not depend on them.
+"""
+
+import numpy as np
+
+from overfit.methods.c3.config import C3Config
+from overfit.nn.resize import resize_matrix
+
+_BAND = 1 << 16  # pixels whose activations are held at once
+
+
+def _gelu(x: np.ndarray) -> np.ndarray:
+    t = x * x
+    t *= np.float32(0.044715)
+    t += np.float32(1)
+    t *= x
+    t *= np.float32(0.7978845608028654)
+    np.tanh(t, out=t)
+    t += np.float32(1)
+    t *= x
+    t *= np.float32(0.5)
+    return t
+
+
+def _relu(x: np.ndarray) -> np.ndarray:
+    return np.maximum(x, np.float32(0), out=x)
+
+
+ACTIVATIONS = {"gelu": _gelu, "relu": _relu}
+
+
+def _doubled(kernel: np.ndarray, plane: np.ndarray) -> np.ndarray:
+    """An 8x8 transposed convolution of stride 2: `primitives.upsample_twice` of one plane."""
+    rows, columns = plane.shape
+    padded = np.pad(plane, 2, mode="edge")
+    out = np.zeros((2 * rows, 2 * columns), np.float32)
+    for p in range(2):
+        for q in range(2):
+            for a in range(5):
+                for b in range(5):
+                    u, v = p + 7 - 2 * a, q + 7 - 2 * b
+                    if 0 <= u < 8 and 0 <= v < 8:
+                        shifted = padded[a : a + rows, b : b + columns]
+                        out[p::2, q::2] += kernel[u, v] * shifted
+    return out
+
+
+class _Upsampler:
+    """Gives bands of rows of one grid at the image's resolution."""
+
+    def __init__(self, plane: np.ndarray, octave: int, height: int, width: int, weights, config):
+        method = config.synthesis.upsampling
+        self._rows = None
+        if method == "learned":
+            for k in range(octave - 1, -1, -1):
+                h, w = -(-height // 2**k), -(-width // 2**k)
+                plane = _doubled(weights["upsampling"], plane)[:h, :w]
+        elif plane.shape != (height, width):
+            columns = resize_matrix(plane.shape[1], width, method).astype(np.float32)
+            plane = plane @ columns.T
+            self._rows = resize_matrix(plane.shape[0], height, method).astype(np.float32)
+        self._plane = plane
+
+    def band(self, start: int, stop: int) -> np.ndarray:
+        if self._rows is None:
+            return self._plane[start:stop]
+        rows = self._rows[start:stop]
+        # Only a few rows of the grid bear on a band.
+        used = np.flatnonzero(rows.any(axis=0))
+        return rows[:, used[0] : used[-1] + 1] @ self._plane[used[0] : used[-1] + 1]
+
+
+def _convolved(w: np.ndarray, b: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """3x3, edge-padded: [channels, rows, columns] -> the same shape."""
+    channels, rows, columns = x.shape
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    y = np.empty_like(x)
+    band = max(1, _BAND // columns)
+    for start in range(0, rows, band):
+        stop = min(rows, start + band)
+        taps = [
+            padded[c, start + dy : stop + dy, dx : dx + columns].ravel()
+            for c in range(channels)
+            for dy in range(3)
+            for dx in range(3)
+        ]
+        y[:, start:stop] = (w @ np.stack(taps) + b[:, None]).reshape(channels, -1, columns)
+    return y
+
+
+def synthesize(weights, latents: list[np.ndarray], shape, config: C3Config) -> np.ndarray:
+    """uint8 [channels, height, width] from int latents in bins and float32 weights."""
+    channels, height, width = shape
+    synthesis, q_step = config.synthesis, np.float32(config.latents.q_step)
+    grids = [
+        _Upsampler(plane * q_step, octave, height, width, weights, config)
+        for plane, octave in zip(
+            (plane.astype(np.float32) for plane in latents), config.latents.octaves(), strict=True
+        )
+    ]
+    activate = ACTIVATIONS[synthesis.activation]
+    depth = len(synthesis.widths) + 1
+    image = np.empty(shape, np.float32)
+    band = max(1, _BAND // width)
+    for start in range(0, height, band):
+        stop = min(height, start + band)
+        x = np.stack([grid.band(start, stop).ravel() for grid in grids])
+        for i in range(depth):
+            x = weights[f"w{i}"] @ x + weights[f"b{i}"][:, None]
+            if i < depth - 1:
+                x = activate(x)
+        image[:, start:stop] = x.reshape(channels, -1, width)
+    for i in range(synthesis.residual_layers):
+        image += _convolved(weights[f"residual_w{i}"], weights[f"residual_b{i}"], image)
+        if i < synthesis.residual_layers - 1:
+            image = activate(image)
+    return np.rint(np.clip(image, 0, 1) * np.float32(255)).astype(np.uint8)
