@@ -34,11 +34,12 @@ class Method(NamedTuple):
 
     init(key, signal, base, config) -> params: a pytree of float32 arrays.
     loss(params, base, signal, key, anneal, lmbda, config) -> (loss, Aux), for both stages.
-    quantize(params, base, signal, lmbda, config) -> code: integers only, what the file carries.
-    write(code, base) -> {section name: bytes}; read(sections, base) -> code: exact inverses.
+    quantize(params, base, signal, lmbda, config, search) -> code: integers only, what the file
+        carries; search is `engine.parameter_steps.search`.
+    write(code, base) -> {section name: bytes}; read(list of sections, base) -> code: inverses.
     reconstruct(code, base) -> uint8 signal as the decoder shows it.
     macs(shape, config) -> multiply-accumulates of the decoder per pixel, by component.
-    describe(code) -> what `overfit info` says about it.
+    describe(sections) -> {name: value}: what `overfit info` says about a file.
     presets: name -> config.
     """
 

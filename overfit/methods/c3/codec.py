@@ -8,12 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from overfit import settings
 from overfit.coding import integer_network, laplace
 from overfit.coding.container import read_varint, write_varint
 from overfit.coding.parameters import Quantized, code_array
 from overfit.errors import UserError
 from overfit.methods.c3 import latent_coding
 from overfit.methods.c3.architecture import parameter_shapes
+from overfit.methods.c3.complexity import macs
 from overfit.methods.c3.config import Q_STEP_UNITS, C3Config, Entropy, Latents, Synthesis
 from overfit.methods.c3.synthesis import synthesize
 
@@ -185,3 +187,23 @@ def reconstruct(code: Code, base=None) -> np.ndarray:
     weights = {name: array.value() for name, array in code.parameters["synthesis"].items()}
     image = synthesize(weights, code.latents, code.shape, code.config)
     return image[0] if code.shape[0] == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
+
+
+def describe(sections: list[bytes]) -> dict:
+    """What the header and the networks say, for `overfit info`."""
+    code = read_networks(sections)
+    channels, height, width = code.shape
+    arrays = [a for network in code.parameters.values() for a in network.values()]
+    return {
+        "width": width,
+        "height": height,
+        "frames": 1,
+        "channels": channels,
+        "macs_per_pixel": macs(code.shape, code.config)["total"],
+        "params": sum(array.k.size for array in arrays),
+        "settings": {
+            path: value
+            for path, value in settings.paths(code.config).items()
+            if path.split(".")[0] in ("latents", "entropy", "synthesis")
+        },
+    }

@@ -1,0 +1,77 @@
+"""Compression by overfitting a small model to each image or video.
+
+>>> import overfit
+>>> data = overfit.encode(image, preset="c3-kodak", lmbda=1e-3, steps=2000)  # doctest: +SKIP
+>>> image = overfit.decode(data)  # doctest: +SKIP
+
+Importing this package imports no JAX, and decoding needs none.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from overfit.errors import UserError
+
+__all__ = ["UserError", "decode", "encode", "info"]
+__version__ = "0.1.0"
+
+
+def encode(
+    images: np.ndarray | list[np.ndarray],
+    *,
+    method: str = "c3",
+    preset: str | None = None,
+    lmbda: float = 1e-3,
+    target_bpp: float | None = None,
+    target_psnr: float | None = None,
+    steps: int = 1000,
+    seed: int = 0,
+    set: dict[str, Any] | None = None,
+    checkpoint: str | None = None,
+    progress: Callable | None = None,
+) -> bytes | list[bytes]:
+    """Encodes one image to the bytes of an .ovf file, or a list of images to a list of them.
+
+    Args:
+      images: uint8 [H, W, 3] or [H, W]; images of a list that have equal shapes are fitted together.
+      lmbda: weight of the rate, in squared error (signal in [0, 1]) per bit per pixel.
+      target_bpp, target_psnr: searches lmbda for this size (bits per pixel) or quality (dB).
+      steps: length of stage 1; stage 2 takes a tenth more.
+      set: {dotted path: value} overrides of the preset's configuration.
+      checkpoint: folder in which an interrupted run is found and continued.
+      progress: called with an `overfit.jobs.run.Progress` about once a second.
+
+    Raises:
+      UserError: bad images or options.
+    """
+    from overfit import encoding
+
+    target = None
+    if target_bpp is not None or target_psnr is not None:
+        target = encoding.checked_target(target_bpp, target_psnr)
+    options = encoding.Options(
+        method, preset, lmbda, steps, seed, set or {}, target, checkpoint
+    )
+    many = isinstance(images, list | tuple)
+    encoded = encoding.encode(list(images) if many else [images], options, progress)
+    return [result.data for result in encoded] if many else encoded[0].data
+
+
+def decode(data: bytes) -> np.ndarray:
+    """Decodes an .ovf file to uint8 [H, W, 3], or [H, W] for grey.
+
+    Raises:
+      UserError: the data are damaged or no .ovf file.
+    """
+    from overfit import decoding
+
+    return decoding.decode(data)
+
+
+def info(data: bytes) -> dict[str, Any]:
+    """What an .ovf file says of itself, without decoding it; raises UserError like `decode`."""
+    from overfit import decoding
+
+    return decoding.info(data)

@@ -1,0 +1,1 @@
+"""Runs of fits: their checkpoints and their continuation."""

@@ -1,0 +1,92 @@
+"""Runs a batch of fits to its end: chunks of steps, progress, checkpoints, continuation."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from overfit.engine import fit
+from overfit.jobs import checkpoint
+
+CHUNK_SECONDS = 1.0  # about as long as the program runs before Python is entered again
+CHECKPOINT_SECONDS = 10.0
+
+
+class Progress(NamedTuple):
+    """One instance's place in its run; the first of the batch where one must speak for all."""
+
+    step: int
+    total: int
+    loss: float
+    bpp: float  # of the latents, estimated
+    psnr: float  # dB, of the float image
+    steps_per_second: float
+    seconds_left: float
+
+
+class Run(NamedTuple):
+    """A finished batch."""
+
+    states: fit.FitState
+    tasks: fit.Task
+    seconds: float  # without compilation
+    seconds_compile: float
+    steps: int  # taken in this process by the longest instance
+
+
+def _progress(report: fit.Report, tasks: fit.Task, pixels: int, rate: float) -> Progress:
+    total = int(tasks.schedule.steps[0] + tasks.schedule.stage2_steps[0])
+    step = int(report.step[0])
+    psnr = -10 * np.log10(max(float(report.distortion[0]), 1e-12))
+    left = (total - step) / rate if rate > 0 else float("inf")
+    bpp = float(report.bits[0]) / pixels
+    return Progress(step, total, float(report.loss[0]), bpp, psnr, rate, left)
+
+
+def run(
+    states: fit.FitState,
+    tasks: fit.Task,
+    loss_fn: Callable,
+    config,
+    pixels: int,
+    progress: Callable[[Progress], None] | None = None,
+    saved: Path | None = None,
+) -> Run:
+    """Fits a batch until every instance is done.
+
+    pixels: of one instance. saved: the checkpoint's file; an existing one is continued, to the same
+    result as an uninterrupted run on the same machine. The length of the chunks follows the clock,
+    which changes nothing in the result.
+    """
+    instances = len(states.step)
+    if saved is not None:
+        states = checkpoint.restore(saved, states) or states
+    states, tasks = fit.spread(states, instances), fit.spread(tasks, instances)
+
+    start = time.perf_counter()
+    states = jax.block_until_ready(fit.advance(states, tasks, 0, loss_fn, config))
+    seconds_compile = time.perf_counter() - start
+
+    start = last_save = time.perf_counter()
+    report = fit.report(states, tasks)
+    first, chunk, first_save = int(report.step.max()), 1, True
+    while report.running.any():
+        chunk_start = time.perf_counter()
+        states = fit.advance(states, tasks, chunk, loss_fn, config)
+        report = fit.report(states, tasks)
+        now = time.perf_counter()
+        if progress is not None:
+            rate = (int(report.step.max()) - first) / (now - start)
+            progress(_progress(report, tasks, pixels, rate))
+        if saved is not None and (first_save or now - last_save > CHECKPOINT_SECONDS):
+            checkpoint.save(saved, states)
+            last_save, first_save = now, False
+        pace = chunk / (now - chunk_start)
+        chunk = max(1, min(int(pace * CHUNK_SECONDS), 4 * chunk))
+    if saved is not None:
+        checkpoint.save(saved, states)
+    seconds = time.perf_counter() - start
+    return Run(states, tasks, seconds, seconds_compile, int(report.step.max()) - first)
