@@ -60,7 +60,7 @@ class Task(NamedTuple):
 
 def initial_state(params, key, schedule: Schedule) -> FitState:
     moments = _ADAM.init(params)
-    infinity, zero = jnp.full((), jnp.inf), jnp.zeros(())
+    infinity, zero = jnp.full((), jnp.inf, jnp.float32), jnp.zeros(())
     count = jnp.zeros((), jnp.int32)
     return FitState(
         params, moments, params, moments, infinity, jnp.asarray(schedule.stage2_lr, jnp.float32),
@@ -185,7 +185,14 @@ def _program(loss_fn: Callable, config, layout: Layout) -> Callable:
         out_specs=batch,
         check_vma=False,
     )
-    return jax.jit(program, donate_argnums=0)
+    # Named, because the sharding that JAX infers for one instance differs and compiles again.
+    shardings = [NamedSharding(_mesh(layout), spec) for spec in (batch, everywhere)]
+    return jax.jit(
+        program,
+        donate_argnums=0,
+        in_shardings=(shardings[0], shardings[0], shardings[1]),
+        out_shardings=shardings[0],
+    )
 
 
 def spread(tree, instances: int):
