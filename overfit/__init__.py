@@ -35,7 +35,7 @@ def encode(
     """Encodes one image to the bytes of an .ovf file, or a list of images to a list of them.
 
     Args:
-      images: uint8 [H, W, 3] or [H, W]; images of a list that have equal shapes are fitted together.
+      images: uint8 [H, W, 3] or [H, W]; those of a list that have equal shapes are fitted together.
       lmbda: weight of the rate, in squared error (signal in [0, 1]) per bit per pixel.
       target_bpp, target_psnr: searches lmbda for this size (bits per pixel) or quality (dB).
       steps: length of stage 1; stage 2 takes a tenth more.
@@ -51,9 +51,7 @@ def encode(
     target = None
     if target_bpp is not None or target_psnr is not None:
         target = encoding.checked_target(target_bpp, target_psnr)
-    options = encoding.Options(
-        method, preset, lmbda, steps, seed, set or {}, target, checkpoint
-    )
+    options = encoding.Options(method, preset, lmbda, steps, seed, set or {}, target, checkpoint)
     many = isinstance(images, list | tuple)
     encoded = encoding.encode(list(images) if many else [images], options, progress)
     return [result.data for result in encoded] if many else encoded[0].data

@@ -1,4 +1,4 @@
-"""From signals to .ovf bytes: fits instances, quantizes them, writes them and decodes them again."""
+"""From signals to .ovf bytes: fits, quantizes and writes them, and decodes them again."""
 
 import dataclasses
 import functools
@@ -71,7 +71,8 @@ def configuration(options: Options):
     preset = options.preset or DEFAULT_PRESET[options.method]
     if preset not in codec.presets:
         raise UserError(
-            f"method {codec.name} has no preset '{preset}'; choose one of {', '.join(codec.presets)}"
+            f"method {codec.name} has no preset '{preset}'; "
+            f"choose one of {', '.join(codec.presets)}"
         )
     if options.steps < 1:
         raise UserError(f"--steps must be at least 1, not {options.steps}")
@@ -120,7 +121,7 @@ def encode(
     return [results[i] for i in range(len(images))]
 
 
-class _Group(NamedTuple):
+class Group(NamedTuple):
     """Images of one shape under one configuration, on their way through fits."""
 
     codec: method.Method
@@ -151,7 +152,7 @@ def _initializer(init: Callable, config) -> Callable:
     return jax.jit(jax.vmap(start))
 
 
-def start(group: _Group) -> tuple[fit.FitState, fit.Task]:
+def start(group: Group) -> tuple[fit.FitState, fit.Task]:
     """States and tasks of a group at step 0. Each image gets what it would get alone."""
     instances = len(group.signals)
     signals = jnp.asarray(np.stack(group.signals), jnp.float32) / 255
@@ -164,7 +165,7 @@ def start(group: _Group) -> tuple[fit.FitState, fit.Task]:
     return states, fit.Task(None, signals, schedule, lmbda)
 
 
-def _saved(group: _Group, phase: str) -> Path | None:
+def _saved(group: Group, phase: str) -> Path | None:
     """Where the checkpoint of a phase of this job lies."""
     options = group.options
     if options.checkpoint is None:
@@ -183,11 +184,9 @@ def _saved(group: _Group, phase: str) -> Path | None:
 
 def _encode_group(signals, options: Options, progress) -> list[Encoded]:
     codec, preset, config = configuration(options)
-    group = _Group(codec, config, signals, options, progress)
+    group = Group(codec, config, signals, options, progress)
     states, tasks = start(group)
-    finished = run(
-        states, tasks, codec.loss, config, group.pixels, progress, _saved(group, "fit")
-    )
+    finished = run(states, tasks, codec.loss, config, group.pixels, progress, _saved(group, "fit"))
     encoded = _write_all(group, finished)
     if options.target is not None:
         finished, encoded = _search_lambda(group, finished, encoded)
@@ -203,12 +202,12 @@ def _encode_group(signals, options: Options, progress) -> list[Encoded]:
 # -- From a fitted state to a file -----------------------------------------------------------------
 
 
-def _write_all(group: _Group, finished: Run) -> list[Encoded]:
+def _write_all(group: Group, finished: Run) -> list[Encoded]:
     best = jax.tree.map(np.asarray, finished.states.best_params)
     losses = np.asarray(finished.states.best_loss)
     if not np.isfinite(losses).all() and int(finished.tasks.schedule.stage2_steps[0]) > 0:
         raise UserError(
-            "the fit did not converge to a finite loss; try a smaller --set fit.lr or another --seed"
+            "the fit did not reach a finite loss; try a smaller --set fit.lr=... or another --seed"
         )
     encoded = []
     for i, signal in enumerate(group.signals):
@@ -219,7 +218,7 @@ def _write_all(group: _Group, finished: Run) -> list[Encoded]:
     return encoded
 
 
-def _write_one(group: _Group, signal, params, lmbda: float, loss: float, finished: Run) -> Encoded:
+def _write_one(group: Group, signal, params, lmbda: float, loss: float, finished: Run) -> Encoded:
     codec, options = group.codec, group.options
     code = codec.quantize(
         params, None, jnp.asarray(signal, jnp.float32) / 255, lmbda, group.config,
@@ -255,7 +254,7 @@ _ROUNDS = 6  # corrections at most
 _TOLERANCE = {"bpp": 0.01, "psnr": 0.05}  # relative, and in dB
 
 
-def _search_lambda(group: _Group, finished: Run, encoded: list[Encoded]):
+def _search_lambda(group: Group, finished: Run, encoded: list[Encoded]):
     """Corrects lambda until the file meets the target, each time from the fit so far.
 
     Rate and distortion are close to power laws of lambda, so that one secant step in the logarithms

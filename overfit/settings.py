@@ -1,4 +1,4 @@
-"""Overrides of nested frozen dataclasses by dotted path, type-checked: `--set entropy.context=2`."""
+"""Typed overrides of nested frozen dataclasses by dotted path: `--set entropy.context=2`."""
 
 import dataclasses
 import difflib
@@ -68,9 +68,7 @@ def _converted(value, kind):
     try:
         return kind(value)
     except (TypeError, ValueError):
-        raise ValueError(
-            f"expected {'a whole number' if kind is int else 'a number'}"
-        ) from None
+        raise ValueError(f"expected {'a whole number' if kind is int else 'a number'}") from None
 
 
 def parse_assignments(pairs: list[str]) -> dict[str, str]:

@@ -27,8 +27,10 @@ _GELU_CRC = 0xC7ED7C44
 def exact_gelu() -> np.ndarray:
     """2^10 * gelu(x / 2^10) before rounding, for x in [-8 * 2^10, 8 * 2^10); float64."""
     x = np.arange(-_GELU_RANGE, _GELU_RANGE) / (1 << ACTIVATION_BITS)
-    return (x * (1 << ACTIVATION_BITS)) * 0.5 * (
-        1 + np.tanh(0.7978845608028654 * (x + 0.044715 * x**3))
+    return (
+        (x * (1 << ACTIVATION_BITS))
+        * 0.5
+        * (1 + np.tanh(0.7978845608028654 * (x + 0.044715 * x**3)))
     )
 
 
@@ -100,11 +102,11 @@ def build(parameters, activation: str, q_units: tuple[int, int], log_scale_shift
         modulation = None
         if "scale" in layer and i < last:
             modulation = (
-                _fixed(*layer["scale"], WEIGHT_BITS)[:, None],
-                _fixed(*layer["shift"], WEIGHT_BITS + ACTIVATION_BITS)[:, None],
+                _fixed(layer["scale"], WEIGHT_BITS)[:, None],
+                _fixed(layer["shift"], WEIGHT_BITS + ACTIVATION_BITS)[:, None],
             )
-        bias = _fixed(*layer["b"], accumulator)[:, None]
-        layers.append(Layer(_fixed(*layer["w"], WEIGHT_BITS), bias, modulation))
+        bias = _fixed(layer["b"], accumulator)[:, None]
+        layers.append(Layer(_fixed(layer["w"], WEIGHT_BITS), bias, modulation))
     log2_step = np.log2(numerator / denominator)
     units, least = laplace.SCALE_UNITS, laplace.MIN_LOG2_SCALE
     offset = units * (-least - log2_step) * 2.0**24
@@ -118,7 +120,8 @@ def build(parameters, activation: str, q_units: tuple[int, int], log_scale_shift
     )
 
 
-def _fixed(k: np.ndarray, e: int, bits: int) -> np.ndarray:
+def _fixed(parameter: tuple[np.ndarray, int], bits: int) -> np.ndarray:
+    k, e = parameter
     return k.astype(np.float64) * 2.0 ** (bits - e)
 
 

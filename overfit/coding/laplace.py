@@ -12,6 +12,8 @@ The range coder is constriction's (32-bit words, 64-bit state, 24-bit frequencie
 import functools
 import zlib
 
+from typing import Any
+
 import constriction
 import numpy as np
 
@@ -30,8 +32,9 @@ TOTAL = 1 << 24
 OUTLIER_SHARE, OUTLIER_SCALE = 2.0**-13, 3.0
 _MAX_ESCAPE_BITS = 24
 _TABLE_CRC = 0x8F976282
-_CATEGORICAL = constriction.stream.model.Categorical(perfect=False)
-_BIT = constriction.stream.model.Uniform(2)
+_stream: Any = getattr(constriction, "stream")  # noqa: B009  (the extension has no type stubs)
+_CATEGORICAL = _stream.model.Categorical(perfect=False)
+_BIT = _stream.model.Uniform(2)
 
 CORRUPT = "the coded data are damaged: they do not decode to a valid signal"
 
@@ -51,7 +54,9 @@ def exact_frequencies() -> np.ndarray:
     fractions = np.arange(LOCATION_UNITS) / LOCATION_UNITS - 0.5
     edges = np.arange(-REACH, REACH + 2) - 0.5 - fractions[:, None]  # (fractions, SYMBOLS)
     mass = _laplace_mass(edges[None], scales[:, None, None])
-    mass = (1 - OUTLIER_SHARE) * mass + OUTLIER_SHARE * _laplace_mass(edges, np.float64(OUTLIER_SCALE))
+    mass = (1 - OUTLIER_SHARE) * mass + OUTLIER_SHARE * _laplace_mass(
+        edges, np.asarray(OUTLIER_SCALE)
+    )
     escape = 1.0 - mass.sum(axis=-1, keepdims=True)
     mass = np.concatenate([mass, np.maximum(escape, 0.0)], axis=-1)
     return mass.reshape(-1, SYMBOLS) * (TOTAL - SYMBOLS)
@@ -120,13 +125,13 @@ class Encoder:
     """Writes integers; the counterpart of `Decoder`, call for call."""
 
     def __init__(self):
-        self._coder = constriction.stream.queue.RangeEncoder()
+        self._coder = _stream.queue.RangeEncoder()
 
     def uniform(self, value: int | None, size: int) -> int:
         """One value in 0 .. size-1 (size <= 2^24) under a flat model."""
         assert value is not None and 0 <= value < size
         if size > 1:
-            self._coder.encode(value, constriction.stream.model.Uniform(size))
+            self._coder.encode(value, _stream.model.Uniform(size))
         return value
 
     def code(self, values: np.ndarray | None, location: np.ndarray, scale: np.ndarray):
@@ -151,7 +156,7 @@ class Decoder:
 
     def __init__(self, data: bytes):
         words = np.frombuffer(data + bytes(-len(data) % 4), ">u4").astype(np.uint32)
-        self._coder = constriction.stream.queue.RangeDecoder(words)
+        self._coder = _stream.queue.RangeDecoder(words)
         # More information cannot come out than went in, but for what the coder keeps in its state.
         self._bits_left = 32.0 * len(words) + 64
 
@@ -160,7 +165,7 @@ class Decoder:
         if self._bits_left < 0:
             raise UserError("the coded data end too early: the file is truncated or damaged")
 
-    def _decode(self, *model):
+    def _decode(self, *model) -> Any:
         try:
             return self._coder.decode(*model)
         except (AssertionError, ValueError) as error:
@@ -171,7 +176,7 @@ class Decoder:
         if size == 1:
             return 0
         self._spend(np.log2(size))
-        return self._decode(constriction.stream.model.Uniform(size))
+        return self._decode(_stream.model.Uniform(size))
 
     def code(self, values: None, location: np.ndarray, scale: np.ndarray) -> np.ndarray:
         del values
@@ -181,10 +186,10 @@ class Decoder:
         coarse = symbols.astype(np.int64) - REACH
         for i in np.flatnonzero(symbols == SYMBOLS - 1):
             coarse[i] = self._escape()
-        values = coarse << low_bits
+        decoded = coarse << low_bits
         for i in np.flatnonzero(low_bits):
-            values[i] += self.uniform(None, 1 << int(low_bits[i]))
-        return values - (1 << low_bits >> 1) + base
+            decoded[i] += self.uniform(None, 1 << int(low_bits[i]))
+        return decoded - (1 << low_bits >> 1) + base
 
     def _escape(self) -> int:
         sign = -1 if self.uniform(None, 2) else 1

@@ -170,7 +170,8 @@ def _program(loss_fn: Callable, config, layout: Layout) -> Callable:
 
     def advance(states, tasks, steps):
         def one(pair):
-            return _advance_one(*pair, steps, loss_of_config)
+            state, task = pair
+            return _advance_one(state, task, steps, loss_of_config)
 
         with primitives.shared_strips("strip", layout.strips):
             if jax.default_backend() == "cpu":

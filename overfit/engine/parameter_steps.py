@@ -12,12 +12,12 @@ import numpy as np
 _BATCH = 4  # candidates evaluated per call: one compiled shape
 
 
-def _stack(candidates: list[dict]):
-    """Values of a list of {name: quantized array}, stacked; the list is padded with its last."""
-    padded = candidates + candidates[-1:] * (-len(candidates) % _BATCH)
-    return padded, [
-        {name: jnp.stack([c[name].value() for c in padded[i : i + _BATCH]]) for name in padded[0]}
-        for i in range(0, len(padded), _BATCH)
+def _batches(candidates: list[dict]) -> list[dict]:
+    """A list of {name: quantized array} as stacks of `_BATCH` values, filled up with the last."""
+    filled = candidates + candidates[-1:] * (-len(candidates) % _BATCH)
+    return [
+        {name: jnp.stack([c[name].value() for c in filled[i : i + _BATCH]]) for name in filled[0]}
+        for i in range(0, len(filled), _BATCH)
     ]
 
 
@@ -38,17 +38,14 @@ def search(
     quantized = {(name, e): quantize(array, e) for name, array in arrays.items() for e in exponents}
     sizes = {key: bits(array) for key, array in quantized.items()}
 
-    def evaluate(choices: list[dict[str, int]]) -> list[float]:
+    def best_of(choices: list[dict[str, int]]) -> tuple[float, dict[str, int]]:
         candidates = [{n: quantized[n, e] for n, e in choice.items()} for choice in choices]
-        _, batches = _stack(candidates)
-        costs = np.concatenate([cost(batch) for batch in batches])[: len(choices)]
-        rates = [sum(sizes[n, e] for n, e in choice.items()) for choice in choices]
+        costs = np.concatenate([cost(batch) for batch in _batches(candidates)])[: len(choices)]
+        rates = np.asarray([sum(sizes[n, e] for n, e in choice.items()) for choice in choices])
         # A network that quantization has broken may cost NaN.
-        return [c + per_bit * r if np.isfinite(c) else np.inf for c, r in zip(costs, rates)]
-
-    def best_of(choices):
-        totals = evaluate(choices)
-        return min(zip(totals, range(len(choices))))[0], choices[int(np.argmin(totals))]
+        totals = np.where(np.isfinite(costs), costs + per_bit * rates, np.inf)
+        best = int(np.argmin(totals))
+        return float(totals[best]), choices[best]
 
     def joint(weights: int, biases: int) -> dict[str, int]:
         return {name: biases if is_bias(name) else weights for name in arrays}

@@ -6,6 +6,7 @@ only: loading one runs no code.
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -36,7 +37,7 @@ def save(path: Path, state: FitState) -> None:
 def restore(path: Path, like: FitState) -> FitState | None:
     """The saved state, or None if there is none that fits `like` (its shapes and dtypes)."""
     try:
-        state = serialization.from_bytes(jax.tree.map(np.asarray, like), path.read_bytes())
+        state: Any = serialization.from_bytes(jax.tree.map(np.asarray, like), path.read_bytes())
     except (FileNotFoundError, ValueError, KeyError):
         return None
     same = jax.tree.map(lambda a, b: np.shape(a) == np.shape(b), state, like)

@@ -14,6 +14,7 @@ Functions take one instance. Activations are [channels, positions]; weights are 
 import contextlib
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -288,7 +289,8 @@ def conv(w: jax.Array, b: jax.Array, x: jax.Array, padding: str = "edge") -> jax
     offsets = tuple(
         c * plane + dy * pitch + dx for c in range(channels) for dy in reach for dx in reach
     )
-    return _correlate(offsets, n, w, b, flat).reshape(-1, rows, pitch)[:, :, :columns]
+    y: Any = _correlate(offsets, n, w, b, flat)
+    return y.reshape(-1, rows, pitch)[:, :, :columns]
 
 
 def _taps_at(flat, offsets, start, strip) -> jax.Array:

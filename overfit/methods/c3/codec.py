@@ -4,7 +4,7 @@ Sections: "header" (16 bytes for two hidden layers in each network), "networks",
 docs/format.md is the specification.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -82,7 +82,7 @@ class _Bits:
             raise UserError("the file's header is too short: it is truncated or damaged")
         return self._value >> self._left & ((1 << count) - 1)
 
-    def choose(self, count: int, names: tuple[str, ...]):
+    def choose(self, count: int, names: tuple[str, ...]) -> Any:
         index = self.take(count)
         if index >= len(names):
             raise UserError("the file's header names an option that this version does not know")

@@ -39,5 +39,9 @@ def macs(shape: tuple[int, int, int], config: C3Config) -> dict[str, float]:
         upsampling = BILINEAR * (config.latents.num_grids - 1)
     synthesis = _products(synthesis_sizes(config, channels))
     synthesis += config.synthesis.residual_layers * 9 * channels**2
-    counts = {"entropy": entropy, "upsampling": upsampling, "synthesis": synthesis}
-    return counts | {"total": sum(counts.values())}
+    return {
+        "entropy": entropy,
+        "upsampling": upsampling,
+        "synthesis": synthesis,
+        "total": entropy + upsampling + synthesis,
+    }

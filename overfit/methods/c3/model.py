@@ -187,16 +187,14 @@ def latent_bits(weights, latents_in_bins, shapes, config: C3Config):
 def upsampled(weights, planes: list, height: int, width: int, config: C3Config):
     """All grids at the image's resolution: [grids, height, width]."""
     if config.synthesis.upsampling == "learned":
-        stack = None
+        # One pass up the pyramid: all that is coarser is doubled, then this octave's grid joins.
         octaves = config.latents.octaves()
-        for octave in range(octaves[-1], -1, -1):
-            # One pass up the pyramid: everything coarser is doubled, this octave's grid joins.
+        stack = planes[-1][None]
+        for octave in range(octaves[-1] - 1, -1, -1):
             h, w = -(-height // 2**octave), -(-width // 2**octave)
-            if stack is not None:
-                stack = primitives.upsample_twice(weights["upsampling"], stack)[:, :h, :w]
-            if octave in octaves:
-                plane = planes[octave - octaves[0]][None]
-                stack = plane if stack is None else jnp.concatenate([plane, stack])
+            stack = primitives.upsample_twice(weights["upsampling"], stack)[:, :h, :w]
+            if octave >= octaves[0]:
+                stack = jnp.concatenate([planes[octave - octaves[0]][None], stack])
         return stack
     up = []
     for plane in planes:
@@ -218,7 +216,7 @@ def synthesize(weights, planes: list, shape, config: C3Config):
         return primitives.mlp(weights, x, synthesis.activation, depth)
 
     layers = {name: weights[name] for i in range(depth) for name in (f"w{i}", f"b{i}")}
-    x = primitives.pixelwise(network, layers, x).reshape(channels, height, width)
+    x = jnp.reshape(primitives.pixelwise(network, layers, x), (channels, height, width))
     for i in range(synthesis.residual_layers):
         x = x + primitives.conv(weights[f"residual_w{i}"], weights[f"residual_b{i}"], x)
         if i < synthesis.residual_layers - 1:

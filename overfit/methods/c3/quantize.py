@@ -67,7 +67,13 @@ def quantize(params, base, signal, lmbda: float, config: C3Config, search) -> Co
             limit = integer_network.MAX_PARAMETER / 2**integer_network.WEIGHT_BITS
             floats = {name: np.clip(array, -limit, limit) for name, array in floats.items()}
         quantized[network] = search(
-            floats, is_bias, costs[network], per_bit, parameters.quantize, parameters.bits, EXPONENTS
+            floats,
+            is_bias,
+            costs[network],
+            per_bit,
+            parameters.quantize,
+            parameters.bits,
+            EXPONENTS,
         )
     latents = [
         np.asarray(plane, np.int32)

@@ -1,0 +1,54 @@
+"""What the experiments share: images, fits through the encoder, results with their origin."""
+
+import json
+import os
+import platform
+import shlex
+import sys
+from pathlib import Path
+
+# Before JAX starts: devices on CPU share the work, as the command line arranges it.
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(min(4, os.cpu_count() or 1)))
+
+from overfit import encoding  # noqa: E402
+from overfit.io.atomic import atomic_write  # noqa: E402
+from overfit.io.images import load_image  # noqa: E402
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def crop(folder: str, name: str, size: int = 256):
+    """Top-left size x size crop of an image: uint8 [size, size, 3]."""
+    return load_image(str(Path(folder) / f"{name}.png"))[:size, :size]
+
+
+def machine() -> dict:
+    """Where and with what a result was measured."""
+    model = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return {
+        "cpu": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "device": encoding.device(),
+        "versions": encoding.versions(),
+    }
+
+
+def _public(words: list[str]) -> list[str]:
+    """A command without the paths of this machine: only the last part of each."""
+    return [Path(word).name if os.path.isabs(word) else word for word in words]
+
+
+def save(name: str, results, **more) -> None:
+    """Writes experiments/results/NAME.json with the command and the machine."""
+    command = shlex.join(
+        ["python", f"experiments/{Path(sys.argv[0]).name}", *_public(sys.argv[1:])]
+    )
+    document = {"command": command, "machine": machine(), **more, "results": results}
+    RESULTS.mkdir(exist_ok=True)
+    with atomic_write(RESULTS / f"{name}.json") as file:
+        file.write(json.dumps(document, indent=1).encode() + b"\n")
