@@ -6,7 +6,7 @@ Crop: top-left 256x256, lambda 1e-3, c3-kodak. The official figures were measure
 under jax 0.4.24 at the same step counts (stage 2 at most 300): `loss` = MSE + lambda * latent bpp
 at the end of stage 2 before the networks are quantized; `bpp` = estimated latents and networks,
 without any header. Ours are of the decoded file, all bytes counted. Cool-chic 5.0.1's decoded files
-at 2000 iterations in all stand beside. Expected: a loss within 1.5 % of the official one, or better.
+at 2000 iterations in all stand beside. Expected: a loss within 1.5 % of the official, or better.
 """
 
 import argparse

@@ -11,7 +11,6 @@ The range coder is constriction's (32-bit words, 64-bit state, 24-bit frequencie
 
 import functools
 import zlib
-
 from typing import Any
 
 import constriction

