@@ -78,7 +78,7 @@ def measure(image, preset: str, steps: int, repeats: int) -> dict:
     write, sections = timed(lambda: codec.write(code, None), repeats)
     data = container.pack(codec.name, list(sections.values()))
     encode_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    sections = container.unpack(data, decoding.SECTIONS[codec.name])
+    _, sections = decoding.open_sections(data)
     read, decoded_code = timed(lambda: codec.read(sections, None), repeats)
     synthesis, decoded = timed(lambda: codec.reconstruct(decoded_code, None), repeats)
     with tempfile.TemporaryDirectory() as folder:

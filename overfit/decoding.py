@@ -7,13 +7,13 @@ import numpy as np
 from overfit import method
 from overfit.coding import container
 
-SECTIONS = {"c3": 3}  # how many sections a file of each method has
+_PAYLOADS = ("networks", "latents", "base_stream")
 
 
 def open_sections(data: bytes) -> tuple[method.Method, list[bytes]]:
     """The file's method and sections. Raises UserError for damaged data."""
-    name = container.method_of(data)
-    return method.load(name), container.unpack(data, SECTIONS[name])
+    codec = method.load(container.method_of(data))
+    return codec, container.unpack(data, len(codec.sections))
 
 
 def decode(data: bytes) -> np.ndarray:
@@ -36,12 +36,11 @@ def info(data: bytes) -> dict[str, Any]:
         "pixels": pixels,
         "bytes": len(data),
         "bpp": 8 * len(data) / pixels,
-        "bits": section_bits(data, sections),
+        "bits": _bits(data, dict(zip(codec.sections, sections, strict=True))),
     }
 
 
-def section_bits(data: bytes, sections: list[bytes]) -> dict[str, int]:
-    """Bits of the file by purpose; "header" is everything but the payloads."""
-    networks, latents = 8 * len(sections[1]), 8 * len(sections[2])
-    header = 8 * len(data) - networks - latents
-    return {"header": header, "networks": networks, "latents": latents, "base_stream": 0}
+def _bits(data: bytes, sections: dict[str, bytes]) -> dict[str, int]:
+    """Bits of the file by purpose; "header" is all that is no payload."""
+    payloads = {name: 8 * len(sections.get(name, b"")) for name in _PAYLOADS}
+    return {"header": 8 * len(data) - sum(payloads.values())} | payloads

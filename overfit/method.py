@@ -32,6 +32,7 @@ class Anneal(NamedTuple):
 class Method(NamedTuple):
     """A codec that is fitted to each signal.
 
+    sections: names of a file's sections, in file order; "networks" and "latents" are payloads.
     init(key, signal, base, config) -> params: a pytree of float32 arrays.
     loss(params, base, signal, key, anneal, lmbda, config) -> (loss, Aux), for both stages.
     quantize(params, base, signal, lmbda, config, search) -> code: integers only, what the file
@@ -44,6 +45,7 @@ class Method(NamedTuple):
     """
 
     name: str
+    sections: tuple[str, ...]
     init: Callable
     loss: Callable
     quantize: Callable

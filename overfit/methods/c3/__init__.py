@@ -7,6 +7,7 @@ _MODEL, _CODEC = "overfit.methods.c3.model", "overfit.methods.c3.codec"
 
 METHOD = Method(
     name="c3",
+    sections=("header", "networks", "latents"),
     init=deferred(_MODEL, "init"),
     loss=deferred(_MODEL, "loss"),
     quantize=deferred("overfit.methods.c3.quantize", "quantize"),

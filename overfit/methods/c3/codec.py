@@ -19,7 +19,6 @@ from overfit.methods.c3.complexity import macs
 from overfit.methods.c3.config import Q_STEP_UNITS, C3Config, Entropy, Latents, Synthesis
 from overfit.methods.c3.synthesis import synthesize
 
-SECTIONS = ("header", "networks", "latents")
 MAX_PIXELS = 1 << 25  # of one image: bounds what a damaged header can ask for
 
 
@@ -157,9 +156,11 @@ def write(code: Code, base=None) -> dict[str, bytes]:
     latent_coding.code_latents(
         latents, code.latents, shapes, code.parameters["entropy"], code.config
     )
-    return dict(
-        zip(SECTIONS, (_write_header(code), networks.finish(), latents.finish()), strict=True)
-    )
+    return {
+        "header": _write_header(code),
+        "networks": networks.finish(),
+        "latents": latents.finish(),
+    }
 
 
 def read_networks(sections: list[bytes]) -> Code:

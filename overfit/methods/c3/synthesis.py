@@ -49,24 +49,28 @@ def _doubled(kernel: np.ndarray, plane: np.ndarray) -> np.ndarray:
 
 
 class _Upsampler:
-    """Gives bands of rows of one grid at the image's resolution."""
+    """Gives bands of rows of one grid at the image's resolution: float32 [rows, width]."""
 
-    def __init__(self, plane: np.ndarray, octave: int, height: int, width: int, weights, config):
-        method = config.synthesis.upsampling
+    def __init__(self, latents: np.ndarray, octave: int, height: int, width: int, weights, config):
+        method, self._q_step = config.synthesis.upsampling, np.float32(config.latents.q_step)
         self._rows = None
+        if latents.shape == (height, width):  # as it is; scaled band by band to save memory
+            self._plane = latents
+            return
+        plane = latents * self._q_step
+        self._q_step = np.float32(1)
         if method == "learned":
             for k in range(octave - 1, -1, -1):
                 h, w = -(-height // 2**k), -(-width // 2**k)
                 plane = _doubled(weights["upsampling"], plane)[:h, :w]
-        elif plane.shape != (height, width):
-            columns = resize_matrix(plane.shape[1], width, method).astype(np.float32)
-            plane = plane @ columns.T
+        else:
+            plane = plane @ resize_matrix(plane.shape[1], width, method).astype(np.float32).T
             self._rows = resize_matrix(plane.shape[0], height, method).astype(np.float32)
         self._plane = plane
 
     def band(self, start: int, stop: int) -> np.ndarray:
         if self._rows is None:
-            return self._plane[start:stop]
+            return self._plane[start:stop] * self._q_step
         rows = self._rows[start:stop]
         # Only a few rows of the grid bear on a band.
         used = np.flatnonzero(rows.any(axis=0))
@@ -77,44 +81,41 @@ def _convolved(w: np.ndarray, b: np.ndarray, x: np.ndarray) -> np.ndarray:
     """3x3, edge-padded: [channels, rows, columns] -> the same shape."""
     channels, rows, columns = x.shape
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    y = np.empty_like(x)
-    band = max(1, _BAND // columns)
-    for start in range(0, rows, band):
-        stop = min(rows, start + band)
-        taps = [
-            padded[c, start + dy : stop + dy, dx : dx + columns].ravel()
-            for c in range(channels)
-            for dy in range(3)
-            for dx in range(3)
-        ]
-        y[:, start:stop] = (w @ np.stack(taps) + b[:, None]).reshape(channels, -1, columns)
-    return y
+    taps = [
+        padded[c, dy : dy + rows, dx : dx + columns].ravel()
+        for c in range(channels)
+        for dy in range(3)
+        for dx in range(3)
+    ]
+    return (w @ np.stack(taps) + b[:, None]).reshape(x.shape)
 
 
 def synthesize(weights, latents: list[np.ndarray], shape, config: C3Config) -> np.ndarray:
-    """uint8 [channels, height, width] from int latents in bins and float32 weights."""
+    """uint8 [channels, height, width] from int32 latents in bins and float32 weights."""
     channels, height, width = shape
-    synthesis, q_step = config.synthesis, np.float32(config.latents.q_step)
+    synthesis, octaves = config.synthesis, config.latents.octaves()
     grids = [
-        _Upsampler(plane * q_step, octave, height, width, weights, config)
-        for plane, octave in zip(
-            (plane.astype(np.float32) for plane in latents), config.latents.octaves(), strict=True
-        )
+        _Upsampler(plane, octave, height, width, weights, config)
+        for plane, octave in zip(latents, octaves, strict=True)
     ]
     activate = ACTIVATIONS[synthesis.activation]
-    depth = len(synthesis.widths) + 1
-    image = np.empty(shape, np.float32)
-    band = max(1, _BAND // width)
-    for start in range(0, height, band):
-        stop = min(height, start + band)
-        x = np.stack([grid.band(start, stop).ravel() for grid in grids])
+    depth, halo = len(synthesis.widths) + 1, synthesis.residual_layers
+    image = np.empty(shape, np.uint8)
+    rows = max(4 * halo, _BAND // width, 1)
+    for start in range(0, height, rows):
+        stop = min(height, start + rows)
+        # Every convolution spoils a row at a cut: the band carries as many more on either side.
+        first, last = max(0, start - halo), min(height, stop + halo)
+        x = np.stack([grid.band(first, last).ravel() for grid in grids])
         for i in range(depth):
             x = weights[f"w{i}"] @ x + weights[f"b{i}"][:, None]
             if i < depth - 1:
                 x = activate(x)
-        image[:, start:stop] = x.reshape(channels, -1, width)
-    for i in range(synthesis.residual_layers):
-        image += _convolved(weights[f"residual_w{i}"], weights[f"residual_b{i}"], image)
-        if i < synthesis.residual_layers - 1:
-            image = activate(image)
-    return np.rint(np.clip(image, 0, 1) * np.float32(255)).astype(np.uint8)
+        x = x.reshape(channels, last - first, width)
+        for i in range(synthesis.residual_layers):
+            x = x + _convolved(weights[f"residual_w{i}"], weights[f"residual_b{i}"], x)
+            if i < synthesis.residual_layers - 1:
+                x = activate(x)
+        x = np.clip(x[:, start - first : stop - first], 0, 1) * np.float32(255)
+        image[:, start:stop] = np.rint(x).astype(np.uint8)
+    return image
