@@ -270,27 +270,44 @@ neighborhood_sum.defvjp(_neighborhood_sum_forward, _neighborhood_sum_backward)
 # -- Small convolutions of whole planes ----------------------------------------------------------
 
 
-def conv(w: jax.Array, b: jax.Array, x: jax.Array, padding: str = "edge") -> jax.Array:
-    """k x k convolution (k odd), stride 1, same size: [in, rows, columns] -> [out, rows, columns].
+def conv(w: jax.Array, b: jax.Array, x: jax.Array) -> jax.Array:
+    """k x k convolution (k odd), stride 1, edges repeated: [in, rows, columns] -> [out, ..].
 
-    w is [out, in * k * k], its taps in the order (channel, dy, dx); `padding` as in `jnp.pad`.
+    w is [out, in * k * k], its taps in the order (channel, dy, dx).
     """
     channels, rows, columns = x.shape
-    radius = (round((w.shape[1] / channels) ** 0.5) - 1) // 2
-    x = jnp.pad(x, ((0, 0), (radius, radius), (radius, radius)), mode=padding)
-    pitch = columns + 2 * radius
-    n = rows * pitch
-    strip = strip_length(n)
-    # What the last strip and the last taps read beyond the plane.
-    tail = _share(-(-n // strip))[0] * strip - n + 2 * radius
-    plane = x.shape[1] * pitch + tail
-    flat = jnp.pad(x.reshape(channels, -1), ((0, 0), (0, tail))).reshape(-1)
-    reach = range(2 * radius + 1)
-    offsets = tuple(
+    width = round((w.shape[1] / channels) ** 0.5)
+    x = _edge_padded(x, width // 2)
+    plane, pitch = x.shape[1] * x.shape[2], x.shape[2]
+    y: Any = _correlate(_offsets(channels, plane, width, pitch), rows * pitch, w, b, x.reshape(-1))
+    return y.reshape(-1, rows, pitch)[:, :, :columns]
+
+
+def conv_each(w: jax.Array, x: jax.Array) -> jax.Array:
+    """Every channel alone by the same k x k kernels: [in, rows, columns] -> [in, out, ..].
+
+    w is [out, k * k]; edges are repeated. The channels follow each other as one tall plane.
+    """
+    channels, rows, columns = x.shape
+    width = round(w.shape[1] ** 0.5)
+    x = _edge_padded(x, width // 2)
+    tall, pitch = channels * x.shape[1], x.shape[2]
+    bias = jnp.zeros(w.shape[0], w.dtype)
+    y: Any = _correlate(_offsets(1, 0, width, pitch), tall * pitch, w, bias, x.reshape(-1))
+    y = y.reshape(-1, channels, x.shape[1], pitch)[:, :, :rows, :columns]
+    return y.transpose(1, 0, 2, 3)
+
+
+def _edge_padded(x: jax.Array, radius: int) -> jax.Array:
+    return jnp.pad(x, ((0, 0), (radius, radius), (radius, radius)), mode="edge")
+
+
+def _offsets(channels: int, plane: int, width: int, pitch: int) -> tuple[int, ...]:
+    """Distances of a width x width kernel's taps from its first one, in the flat array."""
+    reach = range(width)
+    return tuple(
         c * plane + dy * pitch + dx for c in range(channels) for dy in reach for dx in reach
     )
-    y: Any = _correlate(offsets, n, w, b, flat)
-    return y.reshape(-1, rows, pitch)[:, :, :columns]
 
 
 def _taps_at(flat, offsets, start, strip) -> jax.Array:
@@ -299,9 +316,13 @@ def _taps_at(flat, offsets, start, strip) -> jax.Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _correlate(offsets, n, w, b, flat):
-    """y[:, i] = w @ flat[i + offsets] + b for i in 0 .. n-1, strip by strip: [out, n]."""
+    """y[:, i] = w @ flat[i + offsets] + b for i in 0 .. n-1, strip by strip: [out, n].
+
+    What lies beyond the end of `flat` counts as zero.
+    """
     strip = strip_length(n)
-    _, share, first = _share(-(-n // strip))
+    count, share, first = _share(-(-n // strip))
+    flat = _lengthened(flat, offsets, count * strip)
 
     def body(i, y):
         taps = _taps_at(flat, offsets, (first + i) * strip, strip)
@@ -309,6 +330,10 @@ def _correlate(offsets, n, w, b, flat):
 
     y = lax.fori_loop(0, share, body, jnp.zeros((w.shape[0], share * strip), flat.dtype))
     return _join_parts(y)[:, :n]
+
+
+def _lengthened(flat, offsets, positions):
+    return jnp.pad(flat, (0, max(0, max(offsets) + positions - flat.size)))
 
 
 def _correlate_forward(offsets, n, w, b, flat):
@@ -319,20 +344,22 @@ def _correlate_backward(offsets, n, residuals, g):
     w, flat = residuals
     strip = strip_length(n)
     share, first, g = _whole_strips(n, strip, g)
+    long = _lengthened(flat, offsets, g.shape[1])
     ones = jnp.ones(strip, flat.dtype)
 
     def body(i, carry):
         dw, db, d_flat = carry
         start = (first + i) * strip
-        taps = _taps_at(flat, offsets, start, strip)
+        taps = _taps_at(long, offsets, start, strip)
         g_strip = lax.dynamic_slice(g, (0, start), (g.shape[0], strip))
         d_taps = w.T @ g_strip
         for tap, offset in enumerate(offsets):
             d_flat = _add_at(d_flat, d_taps[tap], start + offset)
         return dw + g_strip @ taps.T, db + g_strip @ ones, d_flat
 
-    zeros = (jnp.zeros_like(w), jnp.zeros(w.shape[0], w.dtype), jnp.zeros_like(flat))
-    return _sum_parts(lax.fori_loop(0, share, body, zeros))
+    zeros = (jnp.zeros_like(w), jnp.zeros(w.shape[0], w.dtype), jnp.zeros_like(long))
+    dw, db, d_flat = _sum_parts(lax.fori_loop(0, share, body, zeros))
+    return dw, db, d_flat[: flat.size]
 
 
 _correlate.defvjp(_correlate_forward, _correlate_backward)
@@ -357,8 +384,6 @@ def upsample_twice(kernel: jax.Array, x: jax.Array) -> jax.Array:
                 for u in rows_of
                 for v in columns_of
             ]
-    w = jnp.stack(phases).reshape(4, 25)
-    zero = jnp.zeros(4, kernel.dtype)
-    y = jnp.stack([conv(w, zero, plane[None]) for plane in x])  # (channels, 4, rows, columns)
+    y = conv_each(jnp.stack(phases).reshape(4, 25), x)  # (channels, 4, rows, columns)
     y = y.reshape(channels, 2, 2, rows, columns).transpose(0, 3, 1, 4, 2)
     return y.reshape(channels, 2 * rows, 2 * columns)
