@@ -19,7 +19,7 @@ ACTIVATION_BITS = 10
 STEP_BITS = 16  # fractional bits of the quantization step
 MAX_PARAMETER = 1 << 20  # |k * 2^(16 - e)|: parameters stay below 16 in magnitude
 MAX_CONTEXT = (1 << 11) - 1  # |latent| as the network sees it
-MAX_ACTIVATION = 1 << 24
+MAX_ACTIVATION = 1 << 26
 _GELU_RANGE = 8 << ACTIVATION_BITS
 _GELU_CRC = 0xC7ED7C44
 
@@ -47,10 +47,10 @@ def gelu_table() -> np.ndarray:
 
 
 def _gelu(x: np.ndarray) -> np.ndarray:
-    index = np.clip(x, -_GELU_RANGE, _GELU_RANGE - 1)
-    return gelu_table()[(index + _GELU_RANGE).astype(np.int64)] + np.maximum(
-        x - (_GELU_RANGE - 1), 0.0
-    )
+    y = gelu_table().take(x.astype(np.int64) + _GELU_RANGE, mode="clip")
+    if x.size and np.maximum.reduce(x, axis=None) >= _GELU_RANGE:
+        y += np.maximum(x - (_GELU_RANGE - 1), 0.0)
+    return y
 
 
 def _relu(x: np.ndarray) -> np.ndarray:
@@ -65,12 +65,18 @@ def shift(x: np.ndarray, bits: int) -> np.ndarray:
     return np.floor(x * 2.0**-bits + 0.5)
 
 
+def _clamped(x: np.ndarray, limit: int) -> np.ndarray:
+    # Two ufuncs are faster than np.clip on the small arrays of a wave.
+    return np.minimum(np.maximum(x, -limit), limit)
+
+
 class Layer(NamedTuple):
     """float64 integers: w [out, in] and b [out, 1], and the modulation of FiLM or None."""
 
     w: np.ndarray  # 16 fractional bits
     b: np.ndarray  # in the accumulator's fractional bits
     modulation: tuple[np.ndarray, np.ndarray] | None  # scale (16 bits), shift (26 bits): [out, 1]
+    clamp: bool  # False where no context can drive the outputs beyond MAX_ACTIVATION
 
 
 class IntegerNetwork(NamedTuple):
@@ -97,6 +103,8 @@ def build(parameters, activation: str, q_units: tuple[int, int], log_scale_shift
     numerator, denominator = q_units
     last = len(parameters) - 1
     layers = []
+    # Largest magnitude of a layer's inputs, times what the accumulator's shift takes off.
+    reach = MAX_CONTEXT * 2.0 ** (ACTIVATION_BITS - WEIGHT_BITS)
     for i, layer in enumerate(parameters):
         accumulator = WEIGHT_BITS + (STEP_BITS if i == 0 else ACTIVATION_BITS)
         modulation = None
@@ -106,7 +114,13 @@ def build(parameters, activation: str, q_units: tuple[int, int], log_scale_shift
                 _fixed(layer["shift"], WEIGHT_BITS + ACTIVATION_BITS)[:, None],
             )
         bias = _fixed(layer["b"], accumulator)[:, None]
-        layers.append(Layer(_fixed(layer["w"], WEIGHT_BITS), bias, modulation))
+        w = _fixed(layer["w"], WEIGHT_BITS)
+        reach = np.abs(w).sum(axis=1).max() * reach + np.abs(bias).max() * 2.0 ** (
+            ACTIVATION_BITS - accumulator
+        )
+        clamp = modulation is not None or reach >= MAX_ACTIVATION - 1
+        layers.append(Layer(w, bias, modulation, bool(clamp)))
+        reach = min(reach + 1, MAX_ACTIVATION) * 2.0**-WEIGHT_BITS
     log2_step = np.log2(numerator / denominator)
     units, least = laplace.SCALE_UNITS, laplace.MIN_LOG2_SCALE
     offset = units * (-least - log2_step) * 2.0**24
@@ -127,7 +141,7 @@ def _fixed(parameter: tuple[np.ndarray, int], bits: int) -> np.ndarray:
 
 def predict(network: IntegerNetwork, context: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(location in 1/32 bins, scale index), int64 [n], from latents in bins, float64 [taps, n]."""
-    x = np.clip(context, -MAX_CONTEXT, MAX_CONTEXT)
+    x = _clamped(context, MAX_CONTEXT)
     last = len(network.layers) - 1
     for i, layer in enumerate(network.layers):
         x = layer.w @ x
@@ -135,14 +149,15 @@ def predict(network: IntegerNetwork, context: np.ndarray) -> tuple[np.ndarray, n
             x = shift(x * network.step + layer.b, WEIGHT_BITS + STEP_BITS - ACTIVATION_BITS)
         else:
             x = shift(x + layer.b, WEIGHT_BITS)
-        x = np.clip(x, -MAX_ACTIVATION, MAX_ACTIVATION)
+        if layer.clamp:
+            x = _clamped(x, MAX_ACTIVATION)
         if i < last:
             if layer.modulation is not None:
                 scale, offset = layer.modulation
-                x = shift(x * scale + offset, WEIGHT_BITS)
-                x = np.clip(x, -MAX_ACTIVATION, MAX_ACTIVATION)
+                x = _clamped(shift(x * scale + offset, WEIGHT_BITS), MAX_ACTIVATION)
             x = ACTIVATIONS[network.activation](x)
     # ACTIVATION_BITS + STEP_BITS fractional bits, of which 5 stay: 1/32 of a bin.
     location = shift(x[0] * network.reciprocal, ACTIVATION_BITS + STEP_BITS - 5)
     index = shift(network.scale_offset - SCALE_SLOPE * x[1], 24)
-    return location.astype(np.int64), np.clip(index, 0, network.max_scale_index).astype(np.int64)
+    index = np.minimum(np.maximum(index, 0), network.max_scale_index)
+    return location.astype(np.int64), index.astype(np.int64)

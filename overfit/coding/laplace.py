@@ -18,8 +18,8 @@ import numpy as np
 
 from overfit.errors import UserError
 
-LOCATION_UNITS = 32  # per bin
-SCALE_UNITS = 8  # per octave
+LOCATION_UNITS = 1 << 5  # per bin
+SCALE_UNITS = 1 << 3  # per octave
 TABLE_SCALES = 64  # scale indices with a row of their own; above, the low bits are split off
 MIN_LOG2_SCALE = -6  # of scale index 0
 MAX_SCALE_INDEX = 207  # 2^19.9 bins
@@ -86,19 +86,24 @@ def _costs() -> np.ndarray:
 
 
 def _split(location: np.ndarray, scale: np.ndarray):
-    """(nearest integer to the location, table row, number of low bits sent apart) per value."""
-    base = (location + LOCATION_UNITS // 2) // LOCATION_UNITS
-    fraction = location - LOCATION_UNITS * base + LOCATION_UNITS // 2
-    low_bits = np.maximum(scale - (TABLE_SCALES - SCALE_UNITS), 0) // SCALE_UNITS
+    """(nearest integer to the location, table row, number of low bits sent apart) per value.
+
+    The last is 0 where no value has any.
+    """
+    base = (location + LOCATION_UNITS // 2) >> 5
+    fraction = location - (base << 5) + LOCATION_UNITS // 2
+    if not scale.size or np.maximum.reduce(scale) < TABLE_SCALES:
+        return base, (scale << 5) + fraction, 0
+    low_bits = np.maximum(scale - (TABLE_SCALES - SCALE_UNITS), 0) >> 3
     # The coarse value (d + 2^(k-1)) >> k of a distance d lies at (d + 1/2) / 2^k of its own units.
     fraction = np.where(low_bits > 0, (fraction >> low_bits) + LOCATION_UNITS // 2, fraction)
-    row = (scale - SCALE_UNITS * low_bits) * LOCATION_UNITS + fraction
-    return base, row, low_bits
+    return base, ((scale - SCALE_UNITS * low_bits) << 5) + fraction, low_bits
 
 
 def _to_symbols(values, location, scale):
     """(symbols, coarse distances, low parts, rows, numbers of low bits)."""
     base, row, low_bits = _split(location, scale)
+    low_bits = np.broadcast_to(low_bits, values.shape)
     shifted = values - base + (1 << low_bits >> 1)
     coarse = shifted >> low_bits
     symbols = np.where(np.abs(coarse) <= REACH, coarse + REACH, SYMBOLS - 1)
@@ -156,8 +161,8 @@ class Decoder:
     def __init__(self, data: bytes):
         words = np.frombuffer(data + bytes(-len(data) % 4), ">u4").astype(np.uint32)
         self._coder = _stream.queue.RangeDecoder(words)
-        # More information cannot come out than went in, but for what the coder keeps in its state.
-        self._bits_left = 32.0 * len(words) + 64
+        # Past the end of the data only what the coder keeps in its state can still come out.
+        self._bits_left = 96.0
 
     def _spend(self, amount: float) -> None:
         self._bits_left -= amount
@@ -174,17 +179,22 @@ class Decoder:
         del value
         if size == 1:
             return 0
-        self._spend(np.log2(size))
+        if self._coder.maybe_exhausted():
+            self._spend(np.log2(size))
         return self._decode(_stream.model.Uniform(size))
 
     def code(self, values: None, location: np.ndarray, scale: np.ndarray) -> np.ndarray:
         del values
         base, row, low_bits = _split(location, scale)
         symbols = self._decode(_CATEGORICAL, frequencies()[row])
-        self._spend(_costs()[row, symbols].sum())
+        if self._coder.maybe_exhausted():
+            self._spend(_costs()[row, symbols].sum())
         coarse = symbols.astype(np.int64) - REACH
-        for i in np.flatnonzero(symbols == SYMBOLS - 1):
-            coarse[i] = self._escape()
+        if coarse.size and np.maximum.reduce(coarse) > REACH:
+            for i in np.flatnonzero(coarse > REACH):
+                coarse[i] = self._escape()
+        if isinstance(low_bits, int):
+            return coarse + base
         decoded = coarse << low_bits
         for i in np.flatnonzero(low_bits):
             decoded[i] += self.uniform(None, 1 << int(low_bits[i]))

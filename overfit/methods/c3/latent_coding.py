@@ -80,19 +80,27 @@ class _Planes:
         ).reshape(len(taps), len(self.pitches))
 
     def waves(self, context: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(indices in the array, their planes), int64 [n] each: plane by plane, row by row."""
-        # Without a context nothing depends on anything, but waves bound the memory.
+        """(indices in the array [n], their planes [n] or [1]), int64: plane by plane, row by row.
+
+        Without a context nothing depends on anything, but waves bound the memory all the same.
+        """
         slope = context + 1
         lengths = [columns + slope * (rows - 1) for rows, columns in self.shapes]
         for t in range(max(lengths)):
-            indices, planes = [], []
-            for i, length in enumerate(lengths):
-                if t < length:
-                    rows, columns = self.shapes[i]
-                    y = np.arange(max(0, -(-(t - columns + 1) // slope)), min(rows, t // slope + 1))
-                    indices.append(self.begins[i] + t + y * (self.pitches[i] - slope))
-                    planes.append(np.full(y.size, i))
-            yield np.concatenate(indices), np.concatenate(planes)
+            active = [i for i, length in enumerate(lengths) if t < length]
+            indices = []
+            for i in active:
+                rows, columns = self.shapes[i]
+                first, last = max(0, -(-(t - columns + 1) // slope)), min(rows - 1, t // slope)
+                stride, origin = self.pitches[i] - slope, self.begins[i] + t
+                indices.append(
+                    np.arange(origin + first * stride, origin + last * stride + 1, stride)
+                )
+            if len(active) == 1:
+                yield indices[0], np.asarray(active)
+            else:
+                sizes = [index.size for index in indices]
+                yield np.concatenate(indices), np.repeat(active, sizes)
 
 
 def code_latents(
@@ -138,7 +146,7 @@ def _code_group(coder, planes: _Planes, previous: _Planes | None, network, entro
         model = integer_network.predict(network, context.astype(np.float64))
         values = coder.code(None if decode else planes.data[index].astype(np.int64), *model)
         if decode:
-            if np.abs(values).max() > MAX_LATENT:
+            if np.maximum.reduce(np.abs(values)) > MAX_LATENT:
                 raise UserError("the file is damaged: a latent is out of range")
             planes.data[index] = values
 

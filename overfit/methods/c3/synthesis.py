@@ -9,20 +9,19 @@ import numpy as np
 from overfit.methods.c3.config import C3Config
 from overfit.nn.resize import resize_matrix
 
-_BAND = 1 << 16  # pixels whose activations are held at once
+_BAND = 1 << 14  # pixels whose activations are held at once, about a second-level cache
 
 
 def _gelu(x: np.ndarray) -> np.ndarray:
+    """x * sigmoid(2u), which is the tanh form 0.5 x (1 + tanh u); NumPy's exp is the faster."""
     t = x * x
-    t *= np.float32(0.044715)
-    t += np.float32(1)
+    t *= np.float32(-2 * 0.7978845608028654 * 0.044715)
+    t -= np.float32(2 * 0.7978845608028654)
     t *= x
-    t *= np.float32(0.7978845608028654)
-    np.tanh(t, out=t)
+    with np.errstate(over="ignore"):  # exp(-2u) may be infinite, where the result is 0
+        np.exp(t, out=t)
     t += np.float32(1)
-    t *= x
-    t *= np.float32(0.5)
-    return t
+    return np.divide(x, t, out=t)
 
 
 def _relu(x: np.ndarray) -> np.ndarray:
@@ -81,13 +80,11 @@ def _convolved(w: np.ndarray, b: np.ndarray, x: np.ndarray) -> np.ndarray:
     """3x3, edge-padded: [channels, rows, columns] -> the same shape."""
     channels, rows, columns = x.shape
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    taps = [
-        padded[c, dy : dy + rows, dx : dx + columns].ravel()
-        for c in range(channels)
-        for dy in range(3)
-        for dx in range(3)
-    ]
-    return (w @ np.stack(taps) + b[:, None]).reshape(x.shape)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (rows, columns), axis=(1, 2))
+    taps = windows.reshape(9 * channels, rows * columns)  # in the order (channel, dy, dx)
+    y = w @ taps
+    y += b[:, None]
+    return y.reshape(x.shape)
 
 
 def synthesize(weights, latents: list[np.ndarray], shape, config: C3Config) -> np.ndarray:
@@ -108,7 +105,8 @@ def synthesize(weights, latents: list[np.ndarray], shape, config: C3Config) -> n
         first, last = max(0, start - halo), min(height, stop + halo)
         x = np.stack([grid.band(first, last).ravel() for grid in grids])
         for i in range(depth):
-            x = weights[f"w{i}"] @ x + weights[f"b{i}"][:, None]
+            x = weights[f"w{i}"] @ x
+            x += weights[f"b{i}"][:, None]
             if i < depth - 1:
                 x = activate(x)
         x = x.reshape(channels, last - first, width)
