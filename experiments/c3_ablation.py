@@ -1,6 +1,6 @@
-"""Ablations of C3 (Tables 2, 3, 9 and 10 of the paper) on small crops, as real files.
+"""Ablations of C3 (Tables 2, 3, 9 and 10 of the paper) on small central crops, as real files.
 
-    python experiments/c3_ablation.py KODAK_FOLDER --steps 2000 --size 192
+    python experiments/c3_ablation.py KODAK_FOLDER --steps 2000 --size 128
 
 Each row switches one feature of c3-kodak off (or one option on) and fits the same crops at the same
 lambda and number of steps. `cost` is D + lambda * R of the decoded file, `loss` the same before the
@@ -47,12 +47,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", help="of the Kodak images")
     parser.add_argument("--images", nargs="+", default=["kodim23", "kodim05"])
-    parser.add_argument("--size", type=int, default=192)
+    parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--lmbda", type=float, default=1e-3)
     parser.add_argument("--rows", nargs="+", default=list(ROWS))
     arguments = parser.parse_args()
-    crops = [common.crop(arguments.folder, name, arguments.size) for name in arguments.images]
+    crops = [common.crop(arguments.folder, n, arguments.size, True) for n in arguments.images]
 
     rows: dict[str, dict] = {}
     for row in arguments.rows:

@@ -17,9 +17,11 @@ from overfit.io.images import load_image  # noqa: E402
 RESULTS = Path(__file__).parent / "results"
 
 
-def crop(folder: str, name: str, size: int = 256):
-    """Top-left size x size crop of an image: uint8 [size, size, 3]."""
-    return load_image(str(Path(folder) / f"{name}.png"))[:size, :size]
+def crop(folder: str, name: str, size: int = 256, center: bool = False):
+    """Top-left, or central, size x size crop of an image: uint8 [size, size, 3]."""
+    image = load_image(str(Path(folder) / f"{name}.png"))
+    top, left = ((side - size) // 2 if center else 0 for side in image.shape[:2])
+    return image[top : top + size, left : left + size]
 
 
 def machine() -> dict:
@@ -32,7 +34,7 @@ def machine() -> dict:
         pass
     return {
         "cpu": model,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": os.cpu_count(),
         "device": encoding.device(),
         "versions": encoding.versions(),
     }

@@ -390,11 +390,11 @@ class EntropyNetwork:
                 z = [shift(self.step * x + 64 * b, 28) for x, b in zip(sums, bias, strict=True)]
             else:
                 z = [shift(x + b, 16) for x, b in zip(sums, bias, strict=True)]
-            h = z = [clamp(x, -(1 << 24), 1 << 24) for x in z]
+            h = z = [clamp(x, -(1 << 26), 1 << 26) for x in z]
             if i < len(self.layers) - 1:
                 if film:
                     z = [shift(s * x + t, 16) for s, x, t in zip(film[0], z, film[1], strict=True)]
-                    z = [clamp(x, -(1 << 24), 1 << 24) for x in z]
+                    z = [clamp(x, -(1 << 26), 1 << 26) for x in z]
                 h = [integer_activation(x, self.header.entropy_relu) for x in z]
         s = shift(self.offset - 94548 * h[1], 24)
         return shift(h[0] * self.reciprocal, 21), clamp(s, 0, self.largest)

@@ -71,6 +71,23 @@ CASES = {  # name: (config, channels, height, width)
         1, 9, 7,
     ),
     "one pixel": (C3Config(entropy=Entropy((3,)), synthesis=Synthesis((3,))), 3, 1, 1),
+    "one pixel, learned upsampling": (
+        C3Config(Latents(num_grids=2), synthesis=Synthesis((3,), upsampling="learned")), 3, 1, 1
+    ),
+    "narrower than a wave's slope": (
+        C3Config(
+            Latents(num_grids=4), entropy=Entropy((4,), previous=1), synthesis=Synthesis((4,))
+        ),
+        3, 16, 5,
+    ),
+    "nearest at ties": (
+        C3Config(
+            Latents(num_grids=3),
+            entropy=Entropy((4,), context=1),
+            synthesis=Synthesis((4,), upsampling="nearest"),
+        ),
+        3, 47, 3,
+    ),
 }  # fmt: skip
 
 

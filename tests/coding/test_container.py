@@ -30,7 +30,8 @@ def refused(function, *arguments, words=()):
 
 
 @pytest.mark.parametrize(
-    "value, code", [(0, "00"), (1, "01"), (127, "7f"), (128, "8001"), (300, "ac02"), (16384, "808001")]
+    "value, code",
+    [(0, "00"), (1, "01"), (127, "7f"), (128, "8001"), (300, "ac02"), (16384, "808001")],
 )
 def test_varints_are_those_of_the_format(value, code):
     assert write_varint(value).hex() == code

@@ -53,8 +53,8 @@ def whole(layers, activation, q_units, log_scale_shift, context):
     def rounded(x, bits):
         return (x + (1 << bits - 1)) >> bits
 
-    def clipped(x, limit):
-        return max(-limit, min(limit, x))
+    def clipped(x, most=integer_network.MAX_ACTIVATION):
+        return max(-most, min(most, x))
 
     step = ((q_units[0] << 16) + q_units[1] // 2) // q_units[1]
     x = [clipped(int(v), 2047 * 64) for v in context]
@@ -67,12 +67,12 @@ def whole(layers, activation, q_units, log_scale_shift, context):
             y = [rounded(s * step + 64 * c, 28) for s, c in zip(sums, biases, strict=True)]
         else:
             y = [rounded(s + c, 16) for s, c in zip(sums, biases, strict=True)]
-        x = [clipped(v, 1 << 24) for v in y]
+        x = [clipped(v) for v in y]
         if i < len(layers) - 1:
             if "scale" in layer:
                 scale, shift = ((v.tolist(), e) for v, e in (layer["scale"], layer["shift"]))
                 x = [
-                    clipped(rounded(v * (s << 16 - scale[1]) + (t << 26 - shift[1]), 16), 1 << 24)
+                    clipped(rounded(v * (s << 16 - scale[1]) + (t << 26 - shift[1]), 16))
                     for v, s, t in zip(x, scale[0], shift[0], strict=True)
                 ]
             if activation == "gelu":
@@ -167,7 +167,7 @@ def test_the_largest_parameters_and_latents_stay_exact(q_step):
     for i in range(context.shape[1]):
         bounded = (64 * np.clip(context[:, i], -2047, 2047)).astype(int)
         assert (location[i], index[i]) == whole(layers, "gelu", (q_step, 250), 8, bounded)
-    assert np.abs(location).max() < 2**28 and 0 <= index.min()
+    assert np.abs(location).max() < 2**30 and 0 <= index.min()
     assert index.max() <= laplace.MAX_SCALE_INDEX
 
 

@@ -11,6 +11,9 @@ from jax.sharding import Mesh, PartitionSpec
 from overfit.nn import primitives
 from overfit.nn.raster import raster, to_raster
 
+# Compiling fast matters more here than running fast.
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
 CAUSAL = ((-1, -1), (-1, 0), (-1, 1), (0, -1))
 FULL = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
 PLANES = ((13, 9), (7, 5), (4, 3), (1, 1))
@@ -28,7 +31,7 @@ def with_gradients(fn, *args):
 
 def agree(ours, plain, *args, tolerance=2e-5):
     """Values and all gradients of two formulations are the same, relative to the largest."""
-    results = [jax.jit(functools.partial(with_gradients, fn))(*args) for fn in (ours, plain)]
+    results = [jit(functools.partial(with_gradients, fn))(*args) for fn in (ours, plain)]
     for a, b in zip(*map(jax.tree.leaves, results), strict=True):
         assert a.shape == b.shape
         scale = max(1.0, np.abs(b).max(initial=0))
@@ -47,7 +50,7 @@ def on_two_devices(fn, *args):
     program = jax.shard_map(
         shared, mesh=mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False
     )
-    return jax.jit(program)(*args)
+    return jit(program)(*args)
 
 
 @pytest.fixture
@@ -205,10 +208,10 @@ CASES = {
 def test_instances_and_devices_change_no_result(case, short_strips):
     fn, args = CASES[case]
     batch = jax.tree.map(lambda x: jnp.stack([x, 0.5 - x, 2 * x]), args)
-    alone = jax.jit(lambda args: with_gradients(fn, *args))
+    alone = jit(lambda args: with_gradients(fn, *args))
     singles = [alone(jax.tree.map(lambda x, i=i: x[i], batch)) for i in range(3)]
 
-    together = jax.jit(jax.vmap(functools.partial(with_gradients, fn)))(*batch)
+    together = jit(jax.vmap(functools.partial(with_gradients, fn)))(*batch)
     expected = jax.tree.map(lambda *x: jnp.stack(x), *singles)
     chex.assert_trees_all_close(together, expected, rtol=1e-4, atol=1e-4)
 
