@@ -136,7 +136,8 @@ class Group(NamedTuple):
 
 
 def _schedule(config, steps: int, instances: int) -> Schedule:
-    values = dataclasses.asdict(config.fit) | {
+    values = Schedule()._asdict() | dataclasses.asdict(config.fit)
+    values |= {
         "steps": steps,
         "stage2_steps": steps // STAGE2_SHARE,
     }

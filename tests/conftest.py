@@ -14,7 +14,7 @@ import pytest
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Tests compile afresh: nothing is read from, or left in, anybody's cache.
+# This process compiles afresh: nothing is read from, or left in, anybody's cache.
 jax.config.update("jax_enable_compilation_cache", False)
 
 _scale_by_adam = optax.scale_by_adam
@@ -48,6 +48,12 @@ def make_picture(height: int, width: int, channels: int = 3, seed: int = 0) -> n
         image[distance < radius] = rng.uniform(20, 235, channels)
     texture = np.sin(40 * x + 25 * y) * np.sin(31 * y) + rng.normal(0, 0.5, (height, width))
     return np.clip(image + 4 * texture[..., None], 0, 255).round().astype(np.uint8)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_child_processes(tmp_path_factory):
+    """Commands that tests run share their compiled programs, and leave them in no user's cache."""
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path_factory.mktemp("xla"))
 
 
 @pytest.fixture(scope="session")

@@ -103,7 +103,8 @@ class Header(NamedTuple):
 def parse_header(data: bytes) -> Header:
     width, position = varint(data, 0)
     height, position = varint(data, position)
-    require(width >= 1 and height >= 1 and width * height <= 1 << 25, "impossible size")
+    require(1 <= width <= 1 << 14 and 1 <= height <= 1 << 14, "impossible size")
+    require(width * height <= 1 << 25, "impossible size")
     bits = "".join(f"{byte:08b}" for byte in data[position:])
     place = 0
 
@@ -390,11 +391,11 @@ class EntropyNetwork:
                 z = [shift(self.step * x + 64 * b, 28) for x, b in zip(sums, bias, strict=True)]
             else:
                 z = [shift(x + b, 16) for x, b in zip(sums, bias, strict=True)]
-            h = z = [clamp(x, -(1 << 26), 1 << 26) for x in z]
+            h = z = [clamp(x, -(1 << 25), 1 << 25) for x in z]
             if i < len(self.layers) - 1:
                 if film:
                     z = [shift(s * x + t, 16) for s, x, t in zip(film[0], z, film[1], strict=True)]
-                    z = [clamp(x, -(1 << 26), 1 << 26) for x in z]
+                    z = [clamp(x, -(1 << 25), 1 << 25) for x in z]
                 h = [integer_activation(x, self.header.entropy_relu) for x in z]
         s = shift(self.offset - 94548 * h[1], 24)
         return shift(h[0] * self.reciprocal, 21), clamp(s, 0, self.largest)

@@ -19,7 +19,7 @@ ACTIVATION_BITS = 10
 STEP_BITS = 16  # fractional bits of the quantization step
 MAX_PARAMETER = 1 << 20  # |k * 2^(16 - e)|: parameters stay below 16 in magnitude
 MAX_CONTEXT = (1 << 11) - 1  # |latent| as the network sees it
-MAX_ACTIVATION = 1 << 26
+MAX_ACTIVATION = 1 << 25
 _GELU_RANGE = 8 << ACTIVATION_BITS
 _GELU_CRC = 0xC7ED7C44
 

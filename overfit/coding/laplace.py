@@ -151,8 +151,10 @@ class Encoder:
         return values
 
     def finish(self) -> bytes:
-        # Big-endian words, so that the zeros at the end are the ones that can be left out.
-        return self._coder.get_compressed().astype(">u4").tobytes().rstrip(b"\0")
+        # Big-endian words, so that zeros at the end can be left out; of more than 7 a decoder would
+        # think that they are missing.
+        data = self._coder.get_compressed().astype(">u4").tobytes()
+        return data[: max(len(data.rstrip(b"\0")), len(data) - 7)]
 
 
 class Decoder:
@@ -162,7 +164,7 @@ class Decoder:
         words = np.frombuffer(data + bytes(-len(data) % 4), ">u4").astype(np.uint32)
         self._coder = _stream.queue.RangeDecoder(words)
         # Past the end of the data only what the coder keeps in its state can still come out.
-        self._bits_left = 96.0
+        self._bits_left = 160.0
 
     def _spend(self, amount: float) -> None:
         self._bits_left -= amount
@@ -186,8 +188,9 @@ class Decoder:
     def code(self, values: None, location: np.ndarray, scale: np.ndarray) -> np.ndarray:
         del values
         base, row, low_bits = _split(location, scale)
+        exhausted = self._coder.maybe_exhausted()
         symbols = self._decode(_CATEGORICAL, frequencies()[row])
-        if self._coder.maybe_exhausted():
+        if exhausted:
             self._spend(_costs()[row, symbols].sum())
         coarse = symbols.astype(np.int64) - REACH
         if coarse.size and np.maximum.reduce(coarse) > REACH:

@@ -38,7 +38,8 @@ def best_scale(k: np.ndarray) -> tuple[int, float]:
     """(scale, bits) of the cheapest model for the integers of an array."""
     k = k.ravel()
     # The mean magnitude is the maximum-likelihood scale of unquantized Laplace samples.
-    guess = np.log2(max(np.abs(k).mean(), 1e-3)) - laplace.MIN_LOG2_SCALE
+    mean = np.abs(k).sum() / max(k.size, 1)
+    guess = np.log2(max(mean, 1e-3)) - laplace.MIN_LOG2_SCALE
     guess = int(guess * laplace.SCALE_UNITS / _SCALE_STEP)
     candidates = sorted({min(max(guess + d, 0), _SCALES - 1) for d in range(-8, 7)})
     costs = [laplace.bits(k, *_model(k, scale)) for scale in candidates]

@@ -47,7 +47,8 @@ def resize_matrix(size_in: int, size_out: int, method: str = "bilinear") -> np.n
     kernel, radius = KERNELS[method]
     ratio = size_in / size_out
     stretch = max(ratio, 1.0)
-    centers = (np.arange(size_out) + 0.5) * ratio - 0.5
+    # As one quotient of integers, so that ties of "nearest" are exact.
+    centers = ((2 * np.arange(size_out) + 1) * size_in - size_out) / (2 * size_out)
     reach = int(np.ceil(radius * stretch)) + 1
     taps = np.floor(centers)[:, None] + np.arange(-reach + 1, reach + 1)[None, :]
     inside = (taps >= 0) & (taps < size_in)

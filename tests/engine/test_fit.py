@@ -229,7 +229,7 @@ def test_a_hopeless_instance_is_given_up_and_holds_up_no_other():
 TINY = C3Config(
     latents=Latents(num_grids=2),
     entropy=Entropy(widths=(3,), context=1),
-    synthesis=Synthesis(widths=(3,), residual_layers=1),
+    synthesis=Synthesis(widths=(3,), residual_layers=0),
 )
 
 

@@ -7,7 +7,8 @@ from overfit.engine.schedule import Schedule, anneal, stage1_lr
 
 
 def over_steps(fn, schedule, steps):
-    return jax.vmap(lambda step: fn(schedule, step))(jnp.arange(steps, dtype=jnp.int32))
+    program = jax.jit(jax.vmap(lambda step: fn(schedule, step)))
+    return program(jnp.arange(steps, dtype=jnp.int32))
 
 
 def test_stage_1_anneals_from_the_first_to_the_last_step():

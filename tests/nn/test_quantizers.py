@@ -39,7 +39,7 @@ def test_stage_1_stays_finite_at_every_temperature(temperature):
         return quantizers.soft_round_conditional_mean(y, temperature)
 
     x, u = jnp.meshgrid(jnp.linspace(-2, 2, 81), jnp.linspace(-0.5, 0.5, 41))
-    value, slope = jax.vmap(jax.value_and_grad(noisy))(x.reshape(-1), u.reshape(-1))
+    value, slope = jax.jit(jax.vmap(jax.value_and_grad(noisy)))(x.reshape(-1), u.reshape(-1))
     assert jnp.isfinite(value).all() and jnp.isfinite(slope).all()
 
 
@@ -75,7 +75,7 @@ def test_gaussian_noise_has_the_given_deviation():
 
 
 def slopes(fn, x):
-    return jax.vmap(jax.grad(fn))(x)
+    return jax.jit(jax.vmap(jax.grad(fn)))(x)
 
 
 def test_stage_2_rounds_and_its_gradient_is_that_of_the_soft_rounding():

@@ -1,6 +1,6 @@
 """C3 files: what is in each section, and the way back to pixels. NumPy only.
 
-Sections: "header" (16 bytes for two hidden layers in each network), "networks", "latents".
+Sections: "header" (13 bytes for two hidden layers in each network), "networks", "latents".
 docs/format.md is the specification.
 """
 
@@ -19,7 +19,7 @@ from overfit.methods.c3.complexity import macs
 from overfit.methods.c3.config import Q_STEP_UNITS, C3Config, Entropy, Latents, Synthesis
 from overfit.methods.c3.synthesis import synthesize
 
-MAX_PIXELS = 1 << 25  # of one image: bounds what a damaged header can ask for
+MAX_PIXELS, MAX_SIDE = 1 << 25, 1 << 14  # of one image: bounds what a damaged header can ask for
 
 
 class Code(NamedTuple):
@@ -88,12 +88,25 @@ class _Bits:
         return names[index]
 
 
+def _is_size(width: int, height: int) -> bool:
+    return 1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE and width * height <= MAX_PIXELS
+
+
+def check_size(width: int, height: int) -> None:
+    """Raises UserError for an image that a C3 file cannot hold."""
+    if not _is_size(width, height):
+        raise UserError(
+            f"the image has {width}x{height} pixels; a C3 file holds up to {MAX_SIDE} on a side "
+            f"and {MAX_PIXELS} in all: cut it into parts"
+        )
+
+
 def _read_header(data: bytes) -> tuple[C3Config, tuple[int, int, int]]:
     width, position = read_varint(data, 0)
     height, position = read_varint(data, position)
-    if not width or not height or width * height > MAX_PIXELS:
+    if not _is_size(width, height):
         raise UserError(
-            f"the header says {width}x{height} pixels; a C3 image has 1 to {MAX_PIXELS} pixels"
+            f"the file's header says {width}x{height} pixels, which no C3 file has: it is damaged"
         )
     bits = _Bits(data[position:])
     channels = 3 if bits.take(1) else 1
@@ -144,11 +157,7 @@ def write(code: Code, base=None) -> dict[str, bytes]:
     """{section: bytes}, in file order. Raises UserError for an image that is too large."""
     del base
     channels, height, width = code.shape
-    if height * width > MAX_PIXELS:
-        raise UserError(
-            f"the image has {height * width} pixels, more than the {MAX_PIXELS} of a C3 file: "
-            "cut it into parts"
-        )
+    check_size(width, height)
     _check_exact(code.parameters)
     networks, latents = laplace.Encoder(), laplace.Encoder()
     _code_parameters(networks, code.parameters, code.config, channels)

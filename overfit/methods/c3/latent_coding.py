@@ -96,6 +96,8 @@ class _Planes:
                 indices.append(
                     np.arange(origin + first * stride, origin + last * stride + 1, stride)
                 )
+            if not any(index.size for index in indices):
+                continue  # grids with fewer columns than the slope have no position on some waves
             if len(active) == 1:
                 yield indices[0], np.asarray(active)
             else:

@@ -22,6 +22,7 @@ from overfit.methods.c3.architecture import (
     full_offsets,
     synthesis_sizes,
 )
+from overfit.methods.c3.codec import check_size
 from overfit.methods.c3.config import C3Config
 from overfit.nn import distributions, primitives, quantizers
 from overfit.nn.raster import Raster, raster, to_raster
@@ -44,9 +45,13 @@ def _layers(key, sizes: tuple[int, ...]) -> dict[str, jax.Array]:
 
 
 def init(key, signal, base, config: C3Config):
-    """Parameters to start from: zero latents, random networks, zero residual layers (A.1)."""
+    """Parameters to start from: zero latents, random networks, zero residual layers (A.1).
+
+    Raises UserError for an image that no file can hold, before anything is fitted.
+    """
     del base
     channels, height, width = signal.shape
+    check_size(width, height)
     key_entropy, key_synthesis = jax.random.split(key)
     sizes = entropy_sizes(config)
     if config.entropy.per_grid == "separate":

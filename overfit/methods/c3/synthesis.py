@@ -18,8 +18,7 @@ def _gelu(x: np.ndarray) -> np.ndarray:
     t *= np.float32(-2 * 0.7978845608028654 * 0.044715)
     t -= np.float32(2 * 0.7978845608028654)
     t *= x
-    with np.errstate(over="ignore"):  # exp(-2u) may be infinite, where the result is 0
-        np.exp(t, out=t)
+    np.exp(t, out=t)  # may be infinite, where the result is 0
     t += np.float32(1)
     return np.divide(x, t, out=t)
 
@@ -53,7 +52,7 @@ class _Upsampler:
     def __init__(self, latents: np.ndarray, octave: int, height: int, width: int, weights, config):
         method, self._q_step = config.synthesis.upsampling, np.float32(config.latents.q_step)
         self._rows = None
-        if latents.shape == (height, width):  # as it is; scaled band by band to save memory
+        if octave == 0:  # as it is; scaled band by band to save memory
             self._plane = latents
             return
         plane = latents * self._q_step
@@ -87,8 +86,12 @@ def _convolved(w: np.ndarray, b: np.ndarray, x: np.ndarray) -> np.ndarray:
     return y.reshape(x.shape)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def synthesize(weights, latents: list[np.ndarray], shape, config: C3Config) -> np.ndarray:
-    """uint8 [channels, height, width] from int32 latents in bins and float32 weights."""
+    """uint8 [channels, height, width] from int32 latents in bins and float32 weights.
+
+    Where parameters of a damaged file overflow, pixels are arbitrary.
+    """
     channels, height, width = shape
     synthesis, octaves = config.synthesis, config.latents.octaves()
     grids = [
@@ -114,6 +117,7 @@ def synthesize(weights, latents: list[np.ndarray], shape, config: C3Config) -> n
             x = x + _convolved(weights[f"residual_w{i}"], weights[f"residual_b{i}"], x)
             if i < synthesis.residual_layers - 1:
                 x = activate(x)
-        x = np.clip(x[:, start - first : stop - first], 0, 1) * np.float32(255)
+        x = np.nan_to_num(x[:, start - first : stop - first], nan=0.0)
+        x = np.clip(x, 0, 1) * np.float32(255)
         image[:, start:stop] = np.rint(x).astype(np.uint8)
     return image

@@ -96,7 +96,6 @@ def test_a_latent_is_predicted_only_from_what_the_decoder_has_by_then(order, mon
     assert not np.triu(in_order).any()
     for position, g in enumerate(grids):
         used = {int(h) for h in grid[seen[grid == g].any(axis=0)]}
-        # A grid of one row and column and less than two values has no neighbors of its own.
         assert used == {g, *grids[max(position - 1, 0) : position]}
 
 
@@ -111,7 +110,6 @@ def test_the_context_is_the_causal_neighborhood_and_stays_in_its_grid(monkeypatc
 
 
 # -- Variants --------------------------------------------------------------------------------------
-
 
 SHAPES = ((7, 5), (4, 3), (2, 2))
 LATENTS = 3 * normal(0, 51)
