@@ -114,8 +114,7 @@ class Ours:
 
     def __init__(self, group):
         states, tasks = start(group)
-        instances = len(group.signals)
-        self.states, self.tasks = fit.spread(states, instances), fit.spread(tasks, instances)
+        self.states, self.tasks = fit.spread(states, tasks)
         self.group = group
 
     def run(self, steps):

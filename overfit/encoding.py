@@ -141,7 +141,14 @@ def _schedule(config, steps: int, instances: int) -> Schedule:
         "steps": steps,
         "stage2_steps": steps // STAGE2_SHARE,
     }
-    return Schedule(**{k: jnp.full((instances,), v, jnp.float32) for k, v in values.items()})
+    return Schedule(
+        **{
+            name: jnp.full(
+                (instances,), value, jnp.int32 if isinstance(value, int) else jnp.float32
+            )
+            for name, value in values.items()
+        }
+    )
 
 
 @functools.lru_cache(maxsize=32)

@@ -59,6 +59,10 @@ class Task(NamedTuple):
 
 
 def initial_state(params, key, schedule: Schedule) -> FitState:
+    """The state at step 0 of one instance, for use under `jit`.
+
+    Outside of it several leaves would share a buffer, which `advance` could not donate.
+    """
     moments = _ADAM.init(params)
     infinity, zero = jnp.full((), jnp.inf, jnp.float32), jnp.zeros(())
     count = jnp.zeros((), jnp.int32)
@@ -90,7 +94,7 @@ def _step(state: FitState, task: Task, loss_fn: Callable) -> FitState:
     (loss, aux), gradient = jax.value_and_grad(loss_fn, has_aux=True)(
         state.params, task.base, task.signal, key, quantization, task.lmbda
     )
-    norm = optax.global_norm(gradient)
+    norm = optax.tree.norm(gradient)
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
 
     # Best so far. The first step of stage 2 starts a new record.
@@ -121,8 +125,8 @@ def _step(state: FitState, task: Task, loss_fn: Callable) -> FitState:
         stage2_lr=stage2_lr,
         lr_scale=jnp.where(finite, state.lr_scale, 0.5 * state.lr_scale),
         stale=stale,
-        step=state.step + finite,  # a failed step is taken again
-        failures=state.failures + ~finite,
+        step=jnp.where(finite, state.step + 1, state.step),  # a failed step is taken again
+        failures=jnp.where(finite, state.failures, state.failures + 1),
         loss=jnp.where(finite, loss, state.loss),
         distortion=jnp.where(finite, aux.distortion, state.distortion),
         bits=jnp.where(finite, aux.bits, state.bits),
@@ -150,11 +154,18 @@ class Layout(NamedTuple):
     strips: int
 
 
-def layout_for(instances: int) -> Layout:
-    """Local devices go to instances first; on CPU, those left over share an instance's strips."""
-    devices = jax.local_device_count()
+# Devices that share one instance wait for each other several times per step: smaller instances
+# (128x128 pixels have 22 000 latents) are better left to one.
+_SHARED_SIZE = 60_000
+
+
+def layout_for(states: FitState) -> Layout:
+    """Local devices go to instances first; on CPU, those left over share a large one's strips."""
+    instances, devices = len(states.step), jax.local_device_count()
     shared = max(d for d in range(1, devices + 1) if instances % d == 0)
-    return Layout(shared, devices // shared if jax.default_backend() == "cpu" else 1)
+    size = sum(leaf.size for leaf in jax.tree.leaves(states.params)) // instances
+    share_strips = jax.default_backend() == "cpu" and size >= _SHARED_SIZE
+    return Layout(shared, devices // shared if share_strips else 1)
 
 
 @functools.cache
@@ -196,10 +207,10 @@ def _program(loss_fn: Callable, config, layout: Layout) -> Callable:
     )
 
 
-def spread(tree, instances: int):
-    """Puts a batched pytree on the devices that will share it."""
-    sharding = NamedSharding(_mesh(layout_for(instances)), PartitionSpec("instance"))
-    return jax.device_put(tree, sharding)
+def spread(states: FitState, tasks: Task) -> tuple[FitState, Task]:
+    """Puts a batch on the devices that will share it."""
+    sharding = NamedSharding(_mesh(layout_for(states)), PartitionSpec("instance"))
+    return jax.device_put(states, sharding), jax.device_put(tasks, sharding)
 
 
 def advance(states: FitState, tasks: Task, steps: int, loss_fn: Callable, config) -> FitState:
@@ -208,7 +219,7 @@ def advance(states: FitState, tasks: Task, steps: int, loss_fn: Callable, config
     loss_fn: a method's `loss`; it and `config` (hashable) select the compiled program. `states` is
     donated. Instances whose run is over stay as they are.
     """
-    program = _program(loss_fn, config, layout_for(len(states.step)))
+    program = _program(loss_fn, config, layout_for(states))
     return program(states, tasks, jnp.asarray(steps, jnp.int32))
 
 
@@ -233,15 +244,15 @@ def rewind(states: FitState, tasks: Task, fraction: float) -> FitState:
 
     The way to continue under another lambda: the schedule's last part is taken again.
     """
-    step = jnp.asarray(jnp.floor(fraction * tasks.schedule.steps), jnp.int32)
-    moments = jax.vmap(_ADAM.init)(states.best_params)
+    steps = jnp.asarray(tasks.schedule.steps, jnp.float32)
     copy = functools.partial(jax.tree.map, jnp.copy)
+    moments = jax.tree.map(jnp.zeros_like, states.best_moments)
     return states._replace(
         params=copy(states.best_params),
         moments=moments,
         best_moments=copy(moments),
         best_loss=jnp.full_like(states.best_loss, jnp.inf),
-        stage2_lr=jnp.asarray(tasks.schedule.stage2_lr, jnp.float32),
+        stage2_lr=jnp.array(tasks.schedule.stage2_lr, jnp.float32),  # a copy: states are donated
         stale=jnp.zeros_like(states.stale),
-        step=step,
+        step=jnp.floor(fraction * steps).astype(jnp.int32),
     )

@@ -12,7 +12,10 @@ from overfit.method import Anneal
 
 
 class Schedule(NamedTuple):
-    """Hyperparameters of one instance's fit. Numbers or float32 arrays of shape ()."""
+    """Hyperparameters of one instance's fit. Numbers, or arrays of shape ().
+
+    The three counts of steps are int32, all else is float32.
+    """
 
     steps: Any = 1000  # length of stage 1
     stage2_steps: Any = 100  # at most; the paper's share is 10 %

@@ -61,10 +61,9 @@ def run(
     result as an uninterrupted run on the same machine. The length of the chunks follows the clock,
     which changes nothing in the result.
     """
-    instances = len(states.step)
     if saved is not None:
         states = checkpoint.restore(saved, states) or states
-    states, tasks = fit.spread(states, instances), fit.spread(tasks, instances)
+    states, tasks = fit.spread(states, tasks)
 
     start = time.perf_counter()
     states = jax.block_until_ready(fit.advance(states, tasks, 0, loss_fn, config))

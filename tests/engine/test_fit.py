@@ -49,7 +49,7 @@ def instance(seed=0, target=1.0, barrier=np.inf, lmbda=0.0, x=ZERO, **schedule):
 def batch(*instances):
     """(states, tasks) of several, ready for `fit.advance`."""
     stacked = jax.tree.map(lambda *leaves: np.stack([np.asarray(x) for x in leaves]), *instances)
-    return fit.spread(stacked, len(instances))
+    return fit.spread(*stacked)
 
 
 def run(states, tasks, steps=1000, config=None, loss_fn=toy_loss):
@@ -86,7 +86,7 @@ def test_nothing_that_differs_between_instances_or_runs_compiles_again():
         states, tasks = batch(instance(**options), instance())
         for steps in (1, 2, 1000):
             states = fit.advance(states, tasks, steps, counted, None)
-        states = fit.spread(fit.rewind(states, tasks, 0.5), 2)
+        states, tasks = fit.spread(fit.rewind(states, tasks, 0.5), tasks)
         run(states, tasks._replace(lmbda=2 * tasks.lmbda), loss_fn=counted)
 
 
@@ -116,12 +116,18 @@ def test_seeds_make_different_runs_and_equal_seeds_equal_ones():
 
 def test_batches_are_spread_over_as_many_devices_as_divide_them(two_devices):
     devices = jax.local_device_count()
-    assert fit.layout_for(devices) == fit.Layout(devices, 1)
-    assert fit.layout_for(3 * devices) == fit.Layout(devices, 1)
-    states, _ = batch(*[instance()] * devices)
-    assert len(states.step.sharding.device_set) == devices
-    if jax.default_backend() == "cpu":
-        assert fit.layout_for(1) == fit.Layout(1, devices)
+    for count in (devices, 3 * devices):
+        states, _ = batch(*[instance()] * count)
+        assert fit.layout_for(states) == fit.Layout(devices, 1)
+        assert len(states.step.sharding.device_set) == devices
+
+
+def test_only_large_instances_share_their_strips(two_devices, monkeypatch):
+    states, _ = batch(instance())
+    assert fit.layout_for(states) == fit.Layout(1, 1)
+    monkeypatch.setattr(fit, "_SHARED_SIZE", 1)
+    strips = jax.local_device_count() if jax.default_backend() == "cpu" else 1
+    assert fit.layout_for(states) == fit.Layout(1, strips)
 
 
 # -- Stages ----------------------------------------------------------------------------------------
@@ -182,7 +188,7 @@ def test_a_rewound_run_takes_the_last_part_of_stage_1_again_from_the_best():
     states = fit.advance(states, tasks, 1000, toy_loss, None)
     first = jax.tree.map(np.array, states)
     tasks = tasks._replace(lmbda=tasks.lmbda + 1.0)
-    states = fit.spread(fit.rewind(states, tasks, 0.8), 2)
+    states, tasks = fit.spread(fit.rewind(states, tasks, 0.8), tasks)
     assert states.step.tolist() == [32, 32]
     np.testing.assert_array_equal(states.params["x"], first.best_params["x"])
     for _ in range(3):
@@ -241,7 +247,8 @@ def tiny_c3(picture, seed):
     return state, task._replace(signal=signal)
 
 
-def test_images_fitted_together_get_what_each_gets_alone(picture):
+def test_images_fitted_together_get_what_each_gets_alone(picture, monkeypatch):
+    monkeypatch.setattr(fit, "_SHARED_SIZE", 1)
     together = run(
         *batch(tiny_c3(picture, 0), tiny_c3(picture, 1)), config=TINY, loss_fn=model.loss
     )
