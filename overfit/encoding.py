@@ -235,11 +235,11 @@ def _write_one(group: Group, signal, params, lmbda: float, loss: float, finished
     sections = list(codec.write(code, None).values())
     data = container.pack(codec.name, sections)
     decoded = decoding.decode(data)
-    original = signal[0] if len(signal) == 1 else signal.transpose(1, 2, 0)
+    original, shown = signal.transpose(1, 2, 0), np.atleast_3d(decoded)
     about = decoding.info(data)
     about |= {
-        "psnr": psnr(original, decoded),
-        "ms_ssim": ms_ssim(original, decoded),
+        "psnr": psnr(original, shown),
+        "ms_ssim": ms_ssim(original, shown),
         "base": None,
         "lmbda": lmbda,
         "qp": None,
@@ -257,7 +257,7 @@ def _write_one(group: Group, signal, params, lmbda: float, loss: float, finished
 
 # -- Search for lambda -----------------------------------------------------------------------------
 
-_REWIND = 0.8  # a correction takes the last fifth of stage 1 again
+_REWIND = 0.75  # a small correction takes the last quarter of stage 1 again, a large one more
 _ROUNDS = 6  # corrections at most
 _TOLERANCE = {"bpp": 0.01, "psnr": 0.05}  # relative, and in dB
 
@@ -287,12 +287,13 @@ def _search_lambda(group: Group, finished: Run, encoded: list[Encoded]):
             break
         if len(history) > 1 and abs(history[-1][0] - history[-2][0]) > 1e-3:
             secant = (history[-1][1] - history[-2][1]) / (history[-1][0] - history[-2][0])
-            slope = float(np.clip(secant, 2.5 * slope, 0.3 * slope))
-        step = float(np.clip(-error / slope, -2.0, 2.0))
+            slope = float(np.clip(secant, 2 * slope, 0.5 * slope))
+        step = float(np.clip(-error / slope, -1.5, 1.5))
         log_lmbda = float(np.clip(history[-1][0] + step, np.log(1e-6), np.log(10.0)))
         lmbda = jnp.full((1,), np.exp(log_lmbda), jnp.float32)
         tasks = finished.tasks._replace(lmbda=lmbda)
-        states = fit.rewind(finished.states, tasks, _REWIND)
+        fraction = max(0.2, _REWIND - 0.35 * abs(step))
+        states = fit.rewind(finished.states, tasks, fraction)
         again = run(
             states, tasks, group.codec.loss, group.config, group.pixels, group.progress,
             _saved(group, f"search{round_number}"),

@@ -121,6 +121,8 @@ def code_latents(
         planes = _Planes([shapes[grid] for grid in group], max(entropy.context, 1))
         if latents is not None:
             for i, grid in enumerate(group):
+                if np.abs(latents[grid]).max() > MAX_LATENT:
+                    raise UserError("the fit has diverged: a latent is out of the format's range")
                 planes.view(i)[:] = latents[grid]
         previous = None
         if entropy.previous >= 0:
