@@ -29,7 +29,7 @@ SECONDS = 5.0  # of one core's time a file may take
 PATIENCE = 60.0  # seconds until a worker that does not answer is ended
 MEGABYTES = 1000  # a file may allocate
 GOLDEN = Path(__file__).parent.parent / "tests" / "golden"
-SIZES = (0, 1, 2, 3, 255, 4096, 5792, 8192, 65535, 2**20, 2**25 - 1, 2**25, 2**32 - 1, 2**35 - 1)
+SIZES = (0, 1, 2, 3, 255, 2048, 4096, 5792, 8192, 2**14, 2**14 + 1, 2**25, 2**32 - 1, 2**35 - 1)
 
 
 # -- Mutations -------------------------------------------------------------------------------------

@@ -265,8 +265,8 @@ _TOLERANCE = {"bpp": 0.01, "psnr": 0.05}  # relative, and in dB
 def _search_lambda(group: Group, finished: Run, encoded: list[Encoded]):
     """Corrects lambda until the file meets the target, each time from the fit so far.
 
-    Rate and distortion are close to power laws of lambda, so that one secant step in the logarithms
-    nearly hits; the first takes the slopes that C3's published curves have.
+    Rate and distortion are close to power laws of lambda: the first steps take the slopes that C3's
+    published curves have, until the goal is bracketed.
     """
     target, (result,) = group.options.target, encoded
     assert target is not None
@@ -282,18 +282,26 @@ def _search_lambda(group: Group, finished: Run, encoded: list[Encoded]):
     slope = -0.5 if kind == "bpp" else -2.6  # per unit of log lambda
     best, history = (finished, result), [(np.log(result.about["lmbda"]), measure(result.about))]
     for round_number in range(_ROUNDS):
-        error = history[-1][1] - wanted
-        if abs(error) <= tolerance:
+        at, value = history[-1]
+        if abs(value - wanted) <= tolerance:
             break
-        if len(history) > 1 and abs(history[-1][0] - history[-2][0]) > 1e-3:
-            secant = (history[-1][1] - history[-2][1]) / (history[-1][0] - history[-2][0])
-            slope = float(np.clip(secant, 2 * slope, 0.5 * slope))
-        step = float(np.clip(-error / slope, -1.5, 1.5))
-        log_lmbda = float(np.clip(history[-1][0] + step, np.log(1e-6), np.log(10.0)))
+        above = [point for point in history if point[1] > wanted]
+        below = [point for point in history if point[1] <= wanted]
+        if above and below:
+            # Between the nearest on either side, which is safe where a small file is not smooth.
+            (x0, y0), (x1, y1) = min(above, key=lambda p: p[1]), max(below, key=lambda p: p[1])
+            log_lmbda = x0 + (x1 - x0) * float(np.clip((wanted - y0) / (y1 - y0), 0.2, 0.8))
+        else:
+            log_lmbda = at + (wanted - value) / slope
+        log_lmbda = float(np.clip(log_lmbda, at - 1.5, at + 1.5))
+        log_lmbda = float(np.clip(log_lmbda, np.log(1e-6), np.log(10.0)))
+        step = log_lmbda - float(np.log(best[1].about["lmbda"]))
         lmbda = jnp.full((1,), np.exp(log_lmbda), jnp.float32)
         tasks = finished.tasks._replace(lmbda=lmbda)
         fraction = max(0.2, _REWIND - 0.35 * abs(step))
-        states = fit.rewind(finished.states, tasks, fraction)
+        # From the closest fit so far: one that lambda has emptied of latents would stay empty. A
+        # copy, because the program takes over the buffers of its states.
+        states = fit.rewind(jax.tree.map(jnp.copy, best[0].states), tasks, fraction)
         again = run(
             states, tasks, group.codec.loss, group.config, group.pixels, group.progress,
             _saved(group, f"search{round_number}"),

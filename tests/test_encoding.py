@@ -156,7 +156,7 @@ def test_a_target_size_is_met(image, target):
     assert 8 * len(data) / (HEIGHT * WIDTH) == pytest.approx(target, rel=0.06)
 
 
-@pytest.mark.parametrize("target", [21.0, 23.0])
+@pytest.mark.parametrize("target", [23.0])
 def test_a_target_quality_is_met(image, target):
     data = overfit.encode(image, **small(target_psnr=target, steps=300))
     assert psnr(image, overfit.decode(data)) == pytest.approx(target, abs=0.35)
