@@ -5,7 +5,7 @@
 Each row switches one feature of c3-kodak off (or one option on) and fits the same crops at the same
 lambda and number of steps. `cost` is D + lambda * R of the decoded file, `loss` the same before the
 networks are quantized and without their bits. The paper gives BD-rates; at one lambda the change of
-rate at equal quality is close to (change of cost) / (lambda * rate), printed as `rate_equivalent`.
+rate at equal quality is close to (change of cost) / (lambda * rate), printed as `rate_equivalent`. Rows that the results have at the same settings are kept.
 Expected: soft rounding, Kumaraswamy noise and GELU matter most, the rest a per cent or two, and
 coolchic-v2 is some 25 % behind (Kodak BD-rate +31.6 % against +5.2 % for C3, both against VTM).
 """
@@ -54,8 +54,12 @@ def main() -> None:
     arguments = parser.parse_args()
     crops = [common.crop(arguments.folder, n, arguments.size, True) for n in arguments.images]
 
-    rows: dict[str, dict] = {}
+    settings = {key: value for key, value in vars(arguments).items() if key != "rows"}
+    settings["folder"] = "kodak"
+    rows = common.stored("c3_ablation", settings)
     for row in arguments.rows:
+        if row in rows:
+            continue
         preset, changes = ROWS[row]
         options = Options(preset=preset, set=changes, steps=arguments.steps, lmbda=arguments.lmbda)
         rows[row] = {}
@@ -76,7 +80,7 @@ def main() -> None:
                 f"{figures['rate_equivalent']:+.1%}",
                 flush=True,
             )
-        common.save("c3_ablation", rows, settings=vars(arguments) | {"folder": "kodak"})
+        common.save("c3_ablation", rows, settings=settings)
 
 
 if __name__ == "__main__":

@@ -54,3 +54,10 @@ def save(name: str, results, **more) -> None:
     RESULTS.mkdir(exist_ok=True)
     with atomic_write(RESULTS / f"{name}.json") as file:
         file.write(json.dumps(document, indent=1).encode() + b"\n")
+
+
+def stored(name: str, settings: dict) -> dict:
+    """The results that NAME.json has at these settings, {} if none: what need not be run again."""
+    path = RESULTS / f"{name}.json"
+    document = json.loads(path.read_text()) if path.exists() else {}
+    return document["results"] if document.get("settings") == settings else {}

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import NoReturn
 
@@ -217,7 +218,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except Exception as error:
         if debug:
-            raise
+            traceback.print_exc()
         message = str(error) or type(error).__name__
         if not isinstance(error, UserError):
             message = f"{type(error).__name__}: {message} (--debug shows where)"
