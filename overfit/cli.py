@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from overfit import __version__
 from overfit.errors import UserError
+from overfit.report import cli_plot
 
 
 class _Parser(argparse.ArgumentParser):
@@ -62,6 +63,8 @@ def parser() -> argparse.ArgumentParser:
 
     info = commands.add_parser("info", parents=[common], help="say what an .ovf file holds")
     info.add_argument("input", metavar="FILE.ovf")
+
+    cli_plot.add_parser(commands, common)
     return top
 
 
@@ -199,7 +202,17 @@ def _write_json(arguments, about: dict) -> None:
             file.write(text.encode() + b"\n")
 
 
-COMMANDS = {"encode": _encode, "decode": _decode, "info": _info}
+def _report_failed(failed: list[dict]) -> int:
+    """Lists the inputs that failed among many on stderr; returns the exit code."""
+    for item in failed:
+        print(f"overfit: {item['error']}", file=sys.stderr)
+    if failed:
+        names = ", ".join(f"'{item['input']}'" for item in failed)
+        print(f"overfit: error: left out, see above: {names}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+COMMANDS = {"encode": _encode, "decode": _decode, "info": _info, "plot": cli_plot.run}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -207,8 +220,9 @@ def main(argv: list[str] | None = None) -> int:
     debug = "--debug" in (sys.argv if argv is None else argv)
     try:
         arguments = parser().parse_args(argv)
-        _write_json(arguments, COMMANDS[arguments.command](arguments))
-        return 0
+        about = COMMANDS[arguments.command](arguments)
+        _write_json(arguments, about)
+        return _report_failed(about.get("failed", []))
     except KeyboardInterrupt:
         print("overfit: interrupted", file=sys.stderr)
         return 130
