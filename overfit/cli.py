@@ -208,7 +208,7 @@ def _report_failed(failed: list[dict]) -> int:
         print(f"overfit: {item['error']}", file=sys.stderr)
     if failed:
         names = ", ".join(f"'{item['input']}'" for item in failed)
-        print(f"overfit: error: left out, see above: {names}", file=sys.stderr)
+        print(f"overfit: error: left out, repair or remove: {names}", file=sys.stderr)
     return 1 if failed else 0
 
 
