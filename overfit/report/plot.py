@@ -180,7 +180,7 @@ def complexity_figure(costs: Sequence[Cost], anchor: str, title: str = "") -> Fi
             axes.plot(macs, cost.bd_rate, marker, color=color, ms=size, mec="white", zorder=3)
         for level in levels.values():
             axes.axhline(level, color="#888888", lw=0.9, ls="--", zorder=1)
-        axes.margins(0.22, 0.08)  # room for the names
+        axes.margins(0.15, 0.08)  # room for the names
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.set(
             xlabel="decoder (MAC per pixel)", ylabel=f"BD-rate against {anchor} (%)", title=title

@@ -23,7 +23,7 @@ def rising_curves(draw, least=4):
 
 
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
-@settings(deadline=None)  # the first call imports
+@settings(deadline=None, max_examples=40)  # the first call imports
 @given(anchor=rising_curves(), test=rising_curves())
 def test_figures_are_those_of_the_package_that_papers_use(interpolation, anchor, test):
     bjontegaard = pytest.importorskip("bjontegaard")
