@@ -112,7 +112,7 @@ def jobs(instances: Sequence[Instance], plan: Plan) -> list[Job]:
     for name in plan.methods:
         if name in known:
             changes = "".join(f", {key}={value}" for key, value in plan.set.items())
-            label = f"{name}, {plan.steps} steps{changes}"
+            label = f"overfit {name}, {plan.steps} steps{changes}"
             curves.append((label, "overfit", name, ".ovf", "lmbda", plan.lmbdas))
         else:
             codec = _anchor(name, known)

@@ -90,7 +90,7 @@ def test_a_preset_is_fitted_and_its_file_decoded(capsys, pictures, tmp_path):
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary == json.loads((tmp_path / "o" / "summary.json").read_text())
     (curve,) = summary["curves"]
-    assert curve["name"] == "c3-kodak, 5 steps, latents.num_grids=4"
+    assert curve["name"] == "overfit c3-kodak, 5 steps, latents.num_grids=4"
     assert curve["bpp"] == [np.mean([r["bpp"] for r in records])]
 
 
