@@ -14,10 +14,10 @@ import common
 from overfit.display import batch_display
 from overfit.evaluation.datasets import find_all
 from overfit.evaluation.evaluate import Plan, evaluate
-from overfit.evaluation.results import AVERAGING, average_curves, common_names
 from overfit.jobs.store import read_results
 from overfit.report.comparison import compare
 from overfit.report.plot import save_figure, steps_figure
+from overfit.report.summary import AVERAGING, average_curves, common_names
 
 ANCHOR = "hevc-intra"
 

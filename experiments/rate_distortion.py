@@ -16,12 +16,12 @@ import numpy as np
 
 from overfit.display import batch_display
 from overfit.evaluation.datasets import LAYOUTS, find_all
-from overfit.evaluation.evaluate import Plan, evaluate, summarize
-from overfit.evaluation.results import AVERAGING, average_curves, common_names
+from overfit.evaluation.evaluate import Plan, evaluate
 from overfit.jobs.store import read_results
 from overfit.report.comparison import compare
 from overfit.report.curves import Curve, points, read_curve
 from overfit.report.plot import Cost, complexity_figure, rd_figure, save_figure
+from overfit.report.summary import AVERAGING, average_curves, common_names, summarize
 
 PUBLISHED = Path(__file__).parent / "published"
 # The weights of the rate in C3's paper (appendix A.4), from large files to small ones.
