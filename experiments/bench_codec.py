@@ -24,10 +24,9 @@ import numpy as np
 
 from overfit import decoding
 from overfit.coding import container
-from overfit.encoding import Group, Options, as_planes, configuration, start
 from overfit.engine import parameter_steps
+from overfit.fitting import Group, Job, Options, checked, run_group, start
 from overfit.io.images import load_image, save_image
-from overfit.jobs.run import run
 
 DECODE = """
 import os, re, sys, time
@@ -67,11 +66,12 @@ def fresh_process(path: str, output: str) -> dict:
 
 def measure(image, preset: str, steps: int, repeats: int) -> dict:
     options = Options(preset=preset, steps=steps)
-    codec, _, config = configuration(options)
-    group = Group(codec, config, [as_planes(image)], options, None)
-    finished = run(*start(group), codec.loss, config, group.pixels)
+    one = checked(Job(image, options))
+    codec, config = one.codec, one.config
+    group = Group([one])
+    finished = run_group(group, *start(group), "fit")
     params = jax.tree.map(lambda a: np.asarray(a[0]), finished.states.best_params)
-    signal = jnp.asarray(group.signals[0], jnp.float32) / 255
+    signal = jnp.asarray(one.signal, jnp.float32) / 255
     search, code = timed(
         lambda: codec.quantize(params, None, signal, 1e-3, config, parameter_steps.search)
     )

@@ -20,8 +20,8 @@ import numpy as np
 import optax
 from jax import lax
 
-from overfit.encoding import Group, Options, as_planes, configuration, start
 from overfit.engine import fit
+from overfit.fitting import Group, Job, Options, checked, start
 from overfit.method import Anneal, Aux
 from overfit.methods.c3 import model
 from overfit.nn import distributions
@@ -78,7 +78,7 @@ class Textbook:
     def __init__(self, group):
         states, self.tasks = start(group)
         self.params = jax.tree.map(lambda a: a[0], states.params)
-        self.signal, config = self.tasks.signal[0], group.config
+        self.signal, config = self.tasks.signal[0], group.architecture
         adam = optax.chain(optax.clip_by_global_norm(0.1), optax.scale_by_adam())
         self.moments = adam.init(self.params)
 
@@ -119,7 +119,9 @@ class Ours:
 
     def run(self, steps):
         self.states = jax.block_until_ready(
-            fit.advance(self.states, self.tasks, steps, self.group.codec.loss, self.group.config)
+            fit.advance(
+                self.states, self.tasks, steps, self.group.codec.loss, self.group.architecture
+            )
         )
 
 
@@ -131,7 +133,7 @@ def check_same_loss(group) -> float:
         lambda a: a[0] + 0.1 * jax.random.normal(next(keys), a[0].shape), states.params
     )
     anneal = Anneal(jnp.float32(0.3), jnp.float32(2.0), jnp.bool_(False))
-    arguments = (tasks.signal[0], jax.random.key(1), anneal, 1e-3, group.config)
+    arguments = (tasks.signal[0], jax.random.key(1), anneal, 1e-3, group.architecture)
     ours = jax.grad(lambda p: model.loss(p, None, *arguments)[0])(params)
     theirs = jax.grad(lambda p: textbook_loss(p, *arguments)[0])(params)
     difference = optax.global_norm(jax.tree.map(jnp.subtract, ours, theirs))
@@ -154,13 +156,12 @@ def main() -> None:
     arguments = parser.parse_args()
     rng = np.random.default_rng(0)
     options = Options(steps=1000)
-    codec, _, config = configuration(options)
     rows = []
     for height, width, instances, textbook in (
         (64, 48, 1, True), (256, 256, 1, True), (512, 768, 1, True), (256, 256, 6, False),
     ):  # fmt: skip
         images = [rng.integers(0, 256, (height, width, 3), np.uint8) for _ in range(instances)]
-        group = Group(codec, config, [as_planes(i) for i in images], options, None)
+        group = Group([checked(Job(image, options)) for image in images])
         runners = {"ours": Ours(group)}
         row = {"height": height, "width": width, "instances": instances}
         if textbook:

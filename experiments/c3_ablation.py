@@ -15,7 +15,8 @@ import argparse
 
 import common
 
-from overfit.encoding import Options, encode
+from overfit.encoding import encode
+from overfit.fitting import Job, Options
 
 C3 = ("c3-kodak", {})
 ROWS = {
@@ -64,7 +65,8 @@ def main() -> None:
         preset, changes = ROWS[row]
         options = Options(preset=preset, set=changes, steps=arguments.steps, lmbda=arguments.lmbda)
         rows[row] = {}
-        for name, result in zip(arguments.images, encode(crops, options), strict=True):
+        results = encode([Job(crop, options) for crop in crops])
+        for name, result in zip(arguments.images, results, strict=True):
             about = result.about
             figures = {key: about[key] for key in ("loss", "psnr", "bpp", "bytes", "bits")}
             figures["cost"] = 10 ** (-about["psnr"] / 10) + arguments.lmbda * about["bpp"]

@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from overfit.codecs.nearest import FAMILIAR, nearest_size
-from overfit.encoding import Options, encode
+from overfit.encoding import encode
+from overfit.fitting import Job, Options
 from overfit.io.images import load_image
 
 CROP = (slice(40, 200), slice(150, 310))  # rows, columns: the face
@@ -47,7 +48,7 @@ def main() -> None:
     image = load_image("sample:astronaut")
     rows = []
     for lmbda in arguments.lmbdas:
-        (result,) = encode([image], Options(lmbda=lmbda, steps=arguments.steps))
+        (result,) = encode([Job(image, Options(lmbda=lmbda, steps=arguments.steps))])
         about = result.about
         keys = ("lmbda", "steps", "bytes", "bpp", "psnr", "ms_ssim", "bits", "seconds",
                 "seconds_compile", "macs_per_pixel")  # fmt: skip

@@ -46,14 +46,16 @@ def encode(
     Raises:
       UserError: bad images or options.
     """
-    from overfit import encoding
+    from overfit.encoding import encode
+    from overfit.fitting import Job, Options
+    from overfit.target import checked_target
 
     target = None
     if target_bpp is not None or target_psnr is not None:
-        target = encoding.checked_target(target_bpp, target_psnr)
-    options = encoding.Options(method, preset, lmbda, steps, seed, set or {}, target, checkpoint)
+        target = checked_target(target_bpp, target_psnr)
+    options = Options(method, preset, lmbda, steps, seed, set or {}, target, checkpoint)
     many = isinstance(images, list | tuple)
-    encoded = encoding.encode(list(images) if many else [images], options, progress)
+    encoded = encode([Job(image, options) for image in (images if many else [images])], progress)
     return [result.data for result in encoded] if many else encoded[0].data
 
 

@@ -24,18 +24,20 @@ ALLOWED = {
     "codecs": {"io", "metrics"},
     "decoding": {"method", "coding"},
     "jobs": {"engine", "io"},
-    "encoding": {"decoding", "method", "settings", "coding", "engine", "jobs", "metrics"},
+    "fitting": {"coding", "decoding", "engine", "jobs", "method", "metrics", "settings"},
+    "target": {"engine", "fitting", "jobs"},
+    "encoding": {"fitting", "jobs", "target"},
     "evaluation": {
-        "codecs", "decoding", "encoding", "io", "jobs", "method", "metrics", "overfit",
+        "codecs", "decoding", "encoding", "fitting", "io", "jobs", "method", "metrics", "overfit",
     },
     "report": {"evaluation", "jobs", "io", "metrics", "method", "decoding"},
     "display": set(),
     "commands": {
-        "codecs", "decoding", "display", "encoding", "evaluation", "io", "jobs", "report",
-        "settings",
+        "codecs", "decoding", "display", "encoding", "evaluation", "fitting", "io", "jobs",
+        "report", "settings", "target",
     },
     "cli": {"commands", "io", "jobs", "overfit"},
-    "overfit": {"decoding", "encoding"},  # __init__.py
+    "overfit": {"decoding", "encoding", "fitting", "target"},  # __init__.py
     "__main__": {"cli"},
 }  # fmt: skip
 

@@ -42,13 +42,16 @@ def run(arguments) -> dict:
     image = load_image(arguments.input)
     check_writable(arguments.output)
     prepare_jax()
-    from overfit import encoding, settings
+    from overfit import settings
     from overfit.display import display
+    from overfit.encoding import encode
+    from overfit.fitting import Job, Options
+    from overfit.target import checked_target
 
     target = None
     if arguments.target_bpp is not None or arguments.target_psnr is not None:
-        target = encoding.checked_target(arguments.target_bpp, arguments.target_psnr)
-    options = encoding.Options(
+        target = checked_target(arguments.target_bpp, arguments.target_psnr)
+    options = Options(
         arguments.method,
         arguments.preset,
         1e-3 if arguments.lmbda is None else arguments.lmbda,
@@ -59,7 +62,7 @@ def run(arguments) -> dict:
         arguments.checkpoint,
     )
     with display(arguments.quiet) as show:
-        (result,) = encoding.encode([image], options, show)
+        (result,) = encode([Job(image, options)], show)
     with atomic_write(arguments.output) as file:
         file.write(result.data)
     about = result.about | {"input": arguments.input, "output": arguments.output}

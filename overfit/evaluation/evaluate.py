@@ -131,7 +131,7 @@ def _anchor(name: str, known: Mapping[str, str]) -> codecs.Codec:
 
 
 def _options(job: Job, preset: str):
-    from overfit.encoding import Options
+    from overfit.fitting import Options
 
     plan, lmbda = job.plan, job.setting["lmbda"]
     return Options(presets()[preset], preset, lmbda, plan.steps, plan.seed, plan.set)
@@ -144,13 +144,14 @@ def _encode(job: Job, signal, folder: Path, on_step: Callable | None) -> tuple[b
         start = time.perf_counter()
         data = codec.encode(signal, value)
         return data, {"seconds_encode": time.perf_counter() - start}
-    from overfit import encoding
+    from overfit.encoding import encode
+    from overfit.fitting import Job as Fit
 
     if isinstance(signal, Clip):
         raise UserError(f"{job.preset} cannot encode clips yet")
     options = _options(job, job.preset)._replace(checkpoint=str(folder / "checkpoints"))
     start = time.perf_counter()
-    (encoded,) = encoding.encode([signal], options, on_step)
+    (encoded,) = encode([Fit(signal, options)], on_step)
     seconds = time.perf_counter() - start
     about = encoded.about
     known = {key: about[key] for key in _KEPT}
@@ -267,9 +268,9 @@ def _check_options(todo: Sequence[Job]) -> None:
     """Raises UserError for settings that no fit could have, before any has begun."""
     for job in todo:
         if job.preset:
-            from overfit import encoding
+            from overfit.fitting import configuration
 
-            encoding.configuration(_options(job, job.preset))
+            configuration(_options(job, job.preset))
 
 
 def _on_step(progress: Callable[[Event], None], event: Event, step) -> None:

@@ -1,0 +1,78 @@
+"""Search for the lambda that gives a file of a wanted size or quality."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from overfit.engine import fit
+from overfit.errors import UserError
+from overfit.fitting import Encoded, Group, Target, run_group, write_files
+from overfit.jobs.run import Run
+
+_REWIND = 0.75  # a small correction takes the last quarter of stage 1 again, a large one more
+_ROUNDS = 6  # corrections at most
+_TOLERANCE = {"bpp": 0.01, "psnr": 0.05}  # relative, and in dB
+
+
+def checked_target(bpp: float | None, psnr: float | None) -> Target:
+    """Raises UserError unless exactly one is given and it can be aimed at."""
+    if (bpp is None) == (psnr is None):
+        raise UserError("give one of --target-bpp and --target-psnr")
+    if bpp is not None and not 0 < bpp <= 24:
+        raise UserError(f"--target-bpp must be in (0, 24], not {bpp}")
+    if psnr is not None and not 5 <= psnr <= 70:
+        raise UserError(f"--target-psnr must be in 5..70 dB, not {psnr}")
+    return Target(bpp, psnr)
+
+
+def search_lambda(group: Group, finished: Run, result: Encoded) -> Encoded:
+    """Corrects lambda until the file meets the target, each time from the fit so far.
+
+    Rate and distortion are close to power laws of lambda: the first steps take the slopes that C3's
+    published curves have, until the goal is bracketed.
+    """
+    target = group.fits[0].options.target
+    assert target is not None
+    kind = "bpp" if target.bpp is not None else "psnr"
+    goal = target.bpp if target.bpp is not None else target.psnr
+    assert goal is not None
+
+    def measure(about) -> float:
+        return np.log(about["bpp"]) if kind == "bpp" else about["psnr"]
+
+    wanted = np.log(goal) if kind == "bpp" else goal
+    tolerance = _TOLERANCE[kind]
+    slope = -0.5 if kind == "bpp" else -2.6  # per unit of log lambda
+    best, history = (finished, result), [(np.log(result.about["lmbda"]), measure(result.about))]
+    for round_number in range(_ROUNDS):
+        at, value = history[-1]
+        if abs(value - wanted) <= tolerance:
+            break
+        above = [point for point in history if point[1] > wanted]
+        below = [point for point in history if point[1] <= wanted]
+        if above and below:
+            # Between the nearest on either side, which is safe where a small file is not smooth.
+            (x0, y0), (x1, y1) = min(above, key=lambda p: p[1]), max(below, key=lambda p: p[1])
+            log_lmbda = x0 + (x1 - x0) * float(np.clip((wanted - y0) / (y1 - y0), 0.2, 0.8))
+        else:
+            log_lmbda = at + (wanted - value) / slope
+        log_lmbda = float(np.clip(log_lmbda, at - 1.5, at + 1.5))
+        log_lmbda = float(np.clip(log_lmbda, np.log(1e-6), np.log(10.0)))
+        step = log_lmbda - float(np.log(best[1].about["lmbda"]))
+        lmbda = jnp.full((1,), np.exp(log_lmbda), jnp.float32)
+        tasks = finished.tasks._replace(lmbda=lmbda)
+        fraction = max(0.2, _REWIND - 0.35 * abs(step))
+        # From the closest fit so far: one that lambda has emptied of latents would stay empty. A
+        # copy, because the program takes over the buffers of its states.
+        states = fit.rewind(jax.tree.map(jnp.copy, best[0].states), tasks, fraction)
+        again = run_group(group, states, tasks, f"search{round_number}")
+        finished = again._replace(
+            seconds=finished.seconds + again.seconds,
+            seconds_compile=finished.seconds_compile + again.seconds_compile,
+            steps=finished.steps + again.steps,
+        )
+        (result,) = write_files(group, finished)
+        history.append((log_lmbda, measure(result.about)))
+        if abs(history[-1][1] - wanted) < abs(measure(best[1].about) - wanted):
+            best = finished, result
+    return best[1]
