@@ -119,7 +119,7 @@ def test_images_of_all_sizes_keep_their_shape(name, shape):
     assert psnr(image, decoded) > (20 if len(shape) == 3 and shape[2] == 3 else 28)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (15, 18), (33, 47)])
+@pytest.mark.parametrize("size", [(1, 1), (33, 130)])
 @pytest.mark.parametrize("make", [rgb_clip, yuv_clip])
 @pytest.mark.parametrize("name", names("video"))
 def test_clips_of_all_sizes_keep_their_shape(name, make, size):

@@ -13,16 +13,16 @@ from overfit.metrics.psnr import psnr
 av = pytest.importorskip("av")
 PictureType = av.video.frame.PictureType
 
-ROWS, COLUMNS = np.mgrid[0:64, 0:96]
-SATURATED = np.stack([ROWS * 4, COLUMNS * 2, 255 - 2 * COLUMNS], axis=-1).astype(np.uint8)
+ROWS, COLUMNS = np.mgrid[0:128, 0:128]  # large enough to be coded without padding
+SATURATED = np.stack([ROWS * 2, COLUMNS * 2, 255 - 2 * COLUMNS], axis=-1).astype(np.uint8)
 
 
-def moving_clip(frames=12):
+def moving_clip(frames=8):
     """A texture that moves and fades: worth a B-frame."""
-    texture = np.random.default_rng(0).integers(0, 200, (64, 200)).astype(float)
+    texture = np.random.default_rng(0).integers(0, 200, (128, 200)).astype(float)
     smooth = sum(np.roll(texture, shift, axis=1) for shift in range(6)) / 6
-    y = np.stack([smooth[:, 2 * t : 2 * t + 96] + t for t in range(frames)]).astype(np.uint8)
-    chroma = np.full((frames, 32, 48), 128, np.uint8)
+    y = np.stack([smooth[:, 2 * t : 2 * t + 128] + t for t in range(frames)]).astype(np.uint8)
+    chroma = np.full((frames, 64, 64), 128, np.uint8)
     return Clip((y, chroma, chroma), Fraction(25))
 
 
