@@ -28,8 +28,8 @@ _MUXERS = {"libx264": "h264", "libx265": "hevc", "libsvtav1": "obu"}
 
 # What holds for every stream of an encoder.
 _FIXED = {
-    # With AVX-512, mbtree of x264 r3222 reads past its rows where these are not a multiple of 128
-    # px, and the bytes change from run to run; all instruction sets give the same otherwise.
+    # With AVX-512, mbtree in PyAV 18.1's x264 reads what it has not written, and at some widths (96
+    # and 176 px, say) the bytes change from run to run. The instruction sets agree otherwise.
     "libx264": "asm=SSE42" if platform.machine().lower() in ("x86_64", "amd64") else "",
     # With more frames at a time, rate control depends on their number. Rows in parallel are safe.
     "libx265": "frame-threads=1:info=0:log-level=none",

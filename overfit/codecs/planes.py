@@ -16,8 +16,9 @@ from overfit.io import colour
 from overfit.io.clips import Clip, ClipShape
 
 _MIN_IMAGE = 16  # px a side; x265 and VVenC refuse less
-# x265 4.2 writes beyond its arrays when it looks ahead in clips less than 64 px wide.
-_MIN_CLIP = 64
+# The lookahead (cutree) of x265 4.2 leaves its arrays in clips that are narrower: below 64 px wide
+# it corrupts the heap, and at 64 px the bytes of one run in fifty differ.
+_MIN_CLIP = 128
 
 Planes = tuple[np.ndarray, ...]
 

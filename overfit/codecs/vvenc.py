@@ -30,14 +30,15 @@ def _encode(clip: Clip, value: float) -> bytes:
 
     layout = planes.clip_layout("yuv420p", clip.shape, _NAME)
     height, width = layout.padded(clip.height, clip.width)
-    colours = ["-colorspace", layout.matrix.name, "-color_range", "tv"] if layout.matrix else []
+    # A label on the frames: given as options of the output, FFmpeg would convert to them.
+    label = ["-vf", f"setparams=colorspace={layout.matrix.name}:range=tv"] if layout.matrix else []
     command = [
         *(imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error"),
         *("-f", "rawvideo", "-pix_fmt", "yuv420p10le", "-s", f"{width}x{height}"),
         *("-r", str(clip.fps), "-i", "-"),
         # qpa off: for PSNR, not for perceived quality. The stream depends on the threads.
         *("-c:v", "libvvenc", "-preset", "medium", "-qp", f"{value:g}", "-qpa", "0"),
-        *("-threads", "1", *colours, "-f", "vvc", "-"),
+        *("-threads", "1", *label, "-f", "vvc", "-"),
     ]
     raw = b"".join(_ten_bits(planes.clip_planes(clip, layout)))
     done = subprocess.run(command, input=raw, capture_output=True)

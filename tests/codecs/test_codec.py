@@ -13,6 +13,7 @@ from PIL import features
 
 from overfit.codecs.codec import load, names
 from overfit.errors import UserError
+from overfit.io import colour
 from overfit.io.clips import Clip
 from overfit.metrics.psnr import psnr
 
@@ -119,7 +120,7 @@ def test_images_of_all_sizes_keep_their_shape(name, shape):
     assert psnr(image, decoded) > (20 if len(shape) == 3 and shape[2] == 3 else 28)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (15, 18), (33, 47)])
+@pytest.mark.parametrize("size", [(1, 1), (33, 130)])
 @pytest.mark.parametrize("make", [rgb_clip, yuv_clip])
 @pytest.mark.parametrize("name", names("video"))
 def test_clips_of_all_sizes_keep_their_shape(name, make, size):
@@ -133,6 +134,18 @@ def test_clips_of_all_sizes_keep_their_shape(name, make, size):
     assert decoded.shape == clip.shape
     assert [plane.dtype for plane in decoded.planes] == [np.uint8] * len(clip.planes)
     assert psnr(clip.planes[0], decoded.planes[0]) > (20 if make is rgb_clip else 28)
+
+
+@pytest.mark.parametrize("name", [name for name in names("video") if not takes_rgb_only(name)])
+def test_rgb_clips_are_coded_as_their_420_conversion(name):
+    codec = available(name)
+    clip = rgb_clip(2, 128, 128)
+    converted = Clip(colour.rgb_to_yuv420(clip.planes[0], colour.BT709, False), clip.fps)
+    direct, indirect = (
+        codec.decode(codec.encode(one, codec.ladder[-1]), one.shape) for one in (clip, converted)
+    )
+    expected = colour.yuv420_to_rgb(*indirect.planes, colour.BT709, False)
+    assert np.array_equal(direct.planes[0], expected)
 
 
 @pytest.mark.parametrize("damage", ["empty", "zeros", "no start", "head only", "third"])
