@@ -1,4 +1,7 @@
-"""Progress of a fit on stderr: a live bar on a terminal, a line every few seconds elsewhere."""
+"""Progress on stderr: a live bar on a terminal, a line every few seconds elsewhere.
+
+The displays of one fit take a `jobs.run.Progress`, those of many jobs an `evaluate.Event`.
+"""
 
 import sys
 import time
@@ -22,7 +25,40 @@ def _figures(progress) -> str:
     )
 
 
-class Lines:
+class _Plain:
+    """Prints on its own and has nothing to close."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+
+class Silent(_Plain):
+    """For --quiet."""
+
+    def __call__(self, progress) -> None:
+        return None
+
+
+def _job(job) -> str:
+    setting = " ".join(f"{knob}={value:g}" for knob, value in job.setting.items())
+    return f"{job.name}  {job.label}  {setting}"
+
+
+def _outcome(event) -> str:
+    """What came out of a job, in one line."""
+    head = f"{event.number}/{event.count}  {_job(event.job)}"
+    if event.failure is not None:
+        return f"{head}: failed: {event.failure.error}"
+    record = event.record
+    psnr = record["psnr"] if record["psnr"] is not None else record.get("psnr_yuv")
+    quality = "" if psnr is None else f"  {psnr:.2f} dB"
+    return f"{head}: {record['bytes']} bytes  {record['bpp']:.4f} bpp{quality}"
+
+
+class Lines(_Plain):
     """Plain lines, for logs."""
 
     def __init__(self):
@@ -34,11 +70,18 @@ class Lines:
             self._last = now
             print(_figures(progress), file=sys.stderr, flush=True)
 
-    def __enter__(self):
-        return self
 
-    def __exit__(self, *_):
-        return None
+class JobLines(_Plain):
+    """A line when a job ends, and those of its fit before."""
+
+    def __init__(self):
+        self._fit = Lines()
+
+    def __call__(self, event) -> None:
+        if event.step is not None:
+            self._fit(event.step)
+        elif event.record is not None or event.failure is not None:
+            print(_outcome(event), file=sys.stderr, flush=True)
 
 
 class Bar:
@@ -73,17 +116,50 @@ class Bar:
         self._bar.stop()
 
 
-class Silent:
-    """For --quiet."""
+class JobBars:
+    """A bar for all jobs, one for the running fit, and a line above them when a job ends."""
 
-    def __call__(self, progress) -> None:
-        return None
+    def __init__(self):
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as RichProgress
+
+        self._bars = RichProgress(
+            BarColumn(bar_width=20),
+            TextColumn("{task.description}", markup=False),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._jobs = self._bars.add_task("", total=None)
+        self._fit = self._bars.add_task("", total=None, visible=False)
+
+    def __call__(self, event) -> None:
+        if event.step is not None:
+            self._bars.update(
+                self._fit,
+                completed=event.step.step,
+                total=event.step.total,
+                description=_figures(event.step),
+                visible=True,
+            )
+            return
+        ended = event.record is not None or event.failure is not None
+        self._bars.update(
+            self._jobs,
+            completed=event.number - (not ended),
+            total=event.count,
+            description=f"{event.number}/{event.count}  {_job(event.job)}",
+        )
+        if ended:
+            self._bars.update(self._fit, visible=False)
+            self._bars.console.print(_outcome(event), markup=False, highlight=False)
 
     def __enter__(self):
+        self._bars.start()
         return self
 
     def __exit__(self, *_):
-        return None
+        self._bars.stop()
 
 
 def display(quiet: bool) -> Lines | Bar | Silent:
@@ -91,3 +167,10 @@ def display(quiet: bool) -> Lines | Bar | Silent:
     if quiet:
         return Silent()
     return Bar() if sys.stderr.isatty() else Lines()
+
+
+def batch_display(quiet: bool) -> JobLines | JobBars | Silent:
+    """The display of many jobs for this stderr."""
+    if quiet:
+        return Silent()
+    return JobBars() if sys.stderr.isatty() else JobLines()

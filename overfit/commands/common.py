@@ -1,0 +1,35 @@
+"""What several commands need."""
+
+import os
+import sys
+from pathlib import Path
+
+from overfit.errors import UserError
+
+
+def read_bytes(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read '{path}': {error.strerror}") from error
+
+
+def check_writable(path: str) -> None:
+    folder = Path(path).parent
+    if Path(path).is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UserError(f"cannot write '{path}': its folder must exist and be writable")
+
+
+def prepare_jax() -> None:
+    """Settings that JAX reads when it is imported; the user's own come first."""
+    # Devices on CPU share the work on one image; beyond four the gain is not measured.
+    available = getattr(os, "sched_getaffinity", None)  # Linux only
+    cores = len(available(0)) if available else os.cpu_count() or 1
+    os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(min(4, cores)))
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(cache, "overfit", "xla"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
+
+
+def text_stream(arguments):
+    return sys.stderr if arguments.json == "-" else sys.stdout

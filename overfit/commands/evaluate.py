@@ -1,0 +1,111 @@
+"""`overfit evaluate`: codecs over a data set, as real files, resumable."""
+
+import re
+import sys
+
+from overfit.commands.common import prepare_jax, text_stream
+from overfit.errors import PartialFailure, UserError
+
+HELP = "run codecs over a data set and average their curves"
+
+
+def add_arguments(parser) -> None:
+    parser.add_argument(
+        "dataset", nargs="+",
+        help="a folder, a file, a glob, or kodak:FOLDER, clic2020:FOLDER, uvg:FOLDER, "
+        "mcl-jcv:FOLDER",
+    )  # fmt: skip
+    parser.add_argument("-o", "--output", required=True, metavar="DIR")
+    parser.add_argument(
+        "--methods", default="c3-kodak,jpeg,webp", metavar="A,B,...",
+        help="presets (c3-kodak, c3-clic, ...) and classical codecs (jpeg, avif, x265-...); "
+        "default: c3-kodak,jpeg,webp",
+    )  # fmt: skip
+    parser.add_argument(
+        "--lmbdas", default="4e-4,1e-3,4e-3", metavar="L,L,...",
+        help="for presets; default: 4e-4,1e-3,4e-3",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ladder", action="append", default=[], metavar="CODEC=V,V,...",
+        help="settings of a classical codec instead of its own",
+    )  # fmt: skip
+    parser.add_argument("--steps", type=int, default=1000, help="of stage 1; default: 1000")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="as for encode"
+    )
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="NAME", help="these names, or globs of them"
+    )
+    parser.add_argument("--crop", type=int, metavar="PX", help="the central part of each picture")
+    parser.add_argument("--frames", type=int, help="the first ones of each clip")
+    parser.add_argument(
+        "--averaging", default="mean", choices=("mean", "pooled"),
+        help="over pictures: mean of PSNRs (default), or PSNR of the pooled squared error",
+    )  # fmt: skip
+
+
+def _numbers(text: str, what: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in re.split(r"[,\s]+", text.strip()))
+    except ValueError:
+        raise UserError(f"{what} must be numbers with commas between, not '{text}'") from None
+
+
+def _ladders(assignments: list[str]) -> dict[str, tuple[float, ...]]:
+    ladders = {}
+    for assignment in assignments:
+        codec, _, values = assignment.partition("=")
+        ladders[codec] = _numbers(values, "the settings in --ladder CODEC=V,V,...")
+    return ladders
+
+
+def run(arguments) -> dict:
+    prepare_jax()
+    from overfit import settings
+    from overfit.display import batch_display
+    from overfit.evaluation.datasets import find_all
+    from overfit.evaluation.evaluate import Plan, evaluate, summarize
+
+    instances = find_all(arguments.dataset, arguments.only)
+    plan = Plan(
+        tuple(filter(None, re.split(r"[,\s]+", arguments.methods))),
+        _numbers(arguments.lmbdas, "--lmbdas"),
+        _ladders(arguments.ladder),
+        arguments.steps,
+        arguments.seed,
+        settings.parse_assignments(arguments.set),
+        arguments.crop,
+        arguments.frames,
+    )
+    with batch_display(arguments.quiet) as show:
+        failures = evaluate(instances, plan, arguments.output, show)
+    summary = summarize(arguments.output, failures, arguments.averaging)
+    if not arguments.quiet:
+        print(_table(summary), file=text_stream(arguments))
+    for failure in failures:
+        where = " ".join(f"{key}={value:g}" for key, value in failure.setting.items())
+        print(f"failed: {failure.name}, {failure.label}, {where}: {failure.error}", file=sys.stderr)
+    if failures:
+        count = len(failures)
+        raise PartialFailure(
+            f"{count} job{'s' * (count > 1)} failed, see above and "
+            f"{arguments.output}/summary.json; the other results are kept",
+            summary,
+        )
+    return summary
+
+
+def _table(summary: dict) -> str:
+    names = summary["averaged_over"]
+    if not names:
+        return "no picture has a result for every curve and setting yet: no averages"
+    lines = [f"averages over {len(names)} ({summary['averaging_means']}):"]
+    for curve in summary["curves"]:
+        lines.append(curve["name"])
+        points = zip(curve["bpp"], curve["psnr"], curve["ms_ssim"], strict=True)
+        for bpp, psnr, ms_ssim in points:
+            similarity = "" if ms_ssim is None else f"  MS-SSIM {ms_ssim:.4f}"
+            decibels = "" if psnr is None else f"{psnr:6.2f} dB"
+            lines.append(f"  {bpp:7.4f} bpp  {decibels}{similarity}")
+    return "\n".join(lines)

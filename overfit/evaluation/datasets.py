@@ -1,0 +1,158 @@
+"""Data sets: the pictures or clips behind a folder, a glob, or the name of a public set.
+
+Nothing is downloaded: a named set is the user's copy, given as NAME:FOLDER (or NAME alone where the
+environment variable OVERFIT_DATA names a folder that has it as a subfolder).
+"""
+
+import fnmatch
+import glob
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from overfit.errors import UserError
+
+IMAGES = (".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg", ".gif", ".qoi")
+CLIPS = (
+    ".y4m", ".yuv", ".mp4", ".mkv", ".mov", ".webm", ".avi", ".264", ".265", ".h264", ".hevc",
+    ".y4m.xz", ".yuv.xz",
+)  # fmt: skip
+
+
+class Instance(NamedTuple):
+    """One signal of a data set."""
+
+    dataset: str
+    name: str  # unique within the data set
+    path: str  # for `load_image` or `load_clip`
+    kind: str  # "image" or "video"
+
+
+class Layout(NamedTuple):
+    """What a public data set looks like on disk."""
+
+    kind: str
+    count: int
+    pattern: str  # a regular expression for the names (without extension) of its members
+
+
+LAYOUTS = {
+    "kodak": Layout("image", 24, r"kodim(0[1-9]|1\d|2[0-4])"),
+    # The professional validation set, as C3 and Cool-chic use it.
+    "clic2020": Layout("image", 41, r".+"),
+    # The seven sequences of the papers; the files are named Beauty_1920x1080_120fps_420_8bit_YUV
+    # and so on.
+    "uvg": Layout(
+        "video", 7, r"(?i)(beauty|bosphorus|honeybee|jockey|readyset(go|teady)|shakendry|yachtride).*"
+    ),
+    "mcl-jcv": Layout("video", 30, r"(?i)videosrc\d\d.*"),
+}  # fmt: skip
+
+
+def _extension(path: Path) -> str:
+    name = path.name.lower()
+    return next((e for e in (*IMAGES, *CLIPS) if name.endswith(e)), "")
+
+
+def _instances(dataset: str, root: Path, paths: Iterable[Path]) -> list[Instance]:
+    found = []
+    for path in paths:
+        extension = _extension(path)
+        if not extension:
+            continue
+        kind = "image" if extension in IMAGES else "video"
+        relative = path.relative_to(root).as_posix()
+        found.append(Instance(dataset, relative[: len(relative) - len(extension)], str(path), kind))
+    return found
+
+
+def _natural(instance: Instance) -> list:
+    """Sorts frame2 before frame10."""
+    return [int(t) if t.isdigit() else t for t in re.split(r"(\d+)", instance.name)]
+
+
+def _from_folder(dataset: str, folder: Path) -> list[Instance]:
+    files = _instances(dataset, folder, (p for p in folder.rglob("*") if p.is_file()))
+    return sorted(files, key=_natural)
+
+
+def _from_frames(dataset: str, folder: Path) -> list[Instance]:
+    """Each subfolder of numbered pictures is one clip."""
+    return [
+        Instance(dataset, sub.name, str(sub), "video")
+        for sub in sorted(folder.iterdir())
+        if sub.is_dir() and any(_extension(p) in IMAGES for p in sub.iterdir())
+    ]
+
+
+def _named(name: str, folder: Path) -> list[Instance]:
+    layout = LAYOUTS[name]
+    found = _from_folder(name, folder)
+    if layout.kind == "video":
+        found = [i for i in found if i.kind == "video"] + _from_frames(name, folder)
+    found = [
+        i for i in found
+        if i.kind == layout.kind and re.fullmatch(layout.pattern, os.path.basename(i.name))
+    ]  # fmt: skip
+    if not found:
+        raise UserError(f"'{folder}' has no {layout.kind} of {name}; give the folder of your copy")
+    return sorted(found, key=_natural)
+
+
+def find(spec: str) -> list[Instance]:
+    """The members of a data set, in the natural order of their names.
+
+    spec: a file, `sample:NAME`, a folder (all pictures and clips below it), a glob, or a named set:
+    `kodak:FOLDER`, `clic2020:FOLDER`, `uvg:FOLDER`, `mcl-jcv:FOLDER`.
+
+    Raises:
+      UserError: there is nothing.
+    """
+    name, colon, folder = spec.partition(":")
+    if name in LAYOUTS and not Path(spec).exists():
+        if not colon:
+            home = os.environ.get("OVERFIT_DATA")
+            if home is None:
+                raise UserError(
+                    f"where is {name}? Say {name}:FOLDER, or set OVERFIT_DATA to the folder above it"
+                )
+            folder = os.path.join(home, name)
+        if not os.path.isdir(folder):
+            raise UserError(f"there is no folder '{folder}'; give the one of your copy of {name}")
+        return _named(name, Path(folder))
+    if spec.startswith("sample:"):
+        return [Instance("sample", folder, spec, "image")]
+    path = Path(spec)
+    if path.is_dir():
+        found = _from_folder(path.resolve().name, path)
+    elif path.is_file():
+        found = _instances(path.resolve().parent.name, path.parent, [path])
+    else:
+        paths = [Path(p) for p in sorted(glob.glob(spec, recursive=True))]
+        files = [p for p in paths if p.is_file()]
+        root = Path(os.path.commonpath([p.parent for p in files])) if files else path
+        found = sorted(_instances(root.resolve().name, root, files), key=_natural)
+    if not found:
+        raise UserError(f"'{spec}' has no pictures and no clips; give a folder, a file or a glob")
+    return found
+
+
+def find_all(specs: Iterable[str], only: Iterable[str] = ()) -> list[Instance]:
+    """Members of several data sets; `only` keeps the names that match one of its globs.
+
+    Raises:
+      UserError: nothing is left, or two members have one name.
+    """
+    found = [instance for spec in specs for instance in find(spec)]
+    only = list(only)
+    if only:
+        found = [i for i in found if any(fnmatch.fnmatchcase(i.name, glob) for glob in only)]
+    if not found:
+        raise UserError(f"no name in the data set matches {', '.join(only)}")
+    names = [i.name for i in found]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"two inputs have the name '{twice}'; evaluate them into separate folders")
+    return found
