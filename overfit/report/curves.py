@@ -86,7 +86,9 @@ def _curve(document: Any, name: str, pixels_per_second: float | None) -> Curve:
 
     ms_ssim = column("ms-ssim-rgb", "ms-ssim")
     if "ms-ssim-db-rgb" in results and ms_ssim.count(None) == len(bpp):
-        ms_ssim = tuple(None if v is None else 1 - 10 ** (-v / 10) for v in column("ms-ssim-db-rgb"))
+        ms_ssim = tuple(
+            None if v is None else 1 - 10 ** (-v / 10) for v in column("ms-ssim-db-rgb")
+        )
     if any(v is not None and not 0 <= v <= 1 for v in ms_ssim):
         raise ValueError("its MS-SSIM is not within 0..1 (key 'ms-ssim-db-rgb' is for dB)")
     macs = document.get("macs_per_pixel")
