@@ -13,7 +13,7 @@ import common
 import numpy as np
 from PIL import Image, ImageDraw
 
-from overfit.codecs.classical import CODECS, nearest_size
+from overfit.codecs.nearest import FAMILIAR, nearest_size
 from overfit.encoding import Options, encode
 from overfit.io.images import load_image
 
@@ -52,12 +52,12 @@ def main() -> None:
         keys = ("lmbda", "steps", "bytes", "bpp", "psnr", "ms_ssim", "bits", "seconds",
                 "seconds_compile", "macs_per_pixel")  # fmt: skip
         row = {key: about[key] for key in keys}
-        for codec in CODECS:
+        for codec in FAMILIAR:
             row[codec] = nearest_size(image, codec, about["bytes"])._asdict()
         rows.append(row)
         print(row, flush=True)
         if lmbda == PICTURED:
-            other = jpeg(image, row["jpeg"]["quality"])
+            other = jpeg(image, row["jpeg"]["value"])
             picture(
                 {
                     "original": image,

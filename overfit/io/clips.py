@@ -1,0 +1,352 @@
+"""Short video clips as uint8 arrays, read from what data sets come as.
+
+The samples are those of the file: 4:2:0 stays 4:2:0 and RGB stays RGB, without any conversion.
+Only the frames that are asked for are read, one by one.
+"""
+
+import contextlib
+import itertools
+import lzma
+import math
+import os
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from overfit.errors import UserError
+from overfit.io.images import load_image
+
+_FPS = Fraction(25)  # where a source does not know its own: FFmpeg's choice for image sequences
+
+# Pixel formats of PyAV that are 8-bit RGB in another order.
+_RGB_FORMATS = ("rgb24", "bgr24", "gbrp", "rgb0", "bgr0", "0rgb", "0bgr")
+_IMAGE_EXTENSIONS = (".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg")
+
+
+class ClipShape(NamedTuple):
+    """All of a clip but its samples; what a decoder needs to know to give back the same kind."""
+
+    format: str  # "rgb" or "yuv420"
+    frames: int
+    height: int  # px
+    width: int  # px
+    fps: Fraction
+
+    @property
+    def plane_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shape of each plane of one frame."""
+        if self.format == "rgb":
+            return ((self.height, self.width, 3),)
+        chroma = (-(-self.height // 2), -(-self.width // 2))
+        return ((self.height, self.width), chroma, chroma)
+
+
+class Clip(NamedTuple):
+    """Frames of one size.
+
+    planes: one uint8 [T, H, W, 3] ("rgb"), or y [T, H, W] with u and v
+        [T, ceil(H/2), ceil(W/2)] ("yuv420"), 0..255; they may be views of one buffer.
+    fps: frames per second.
+    """
+
+    planes: tuple[np.ndarray, ...]
+    fps: Fraction
+
+    @property
+    def format(self) -> str:
+        return "rgb" if len(self.planes) == 1 else "yuv420"
+
+    @property
+    def frames(self) -> int:
+        return self.planes[0].shape[0]
+
+    @property
+    def height(self) -> int:
+        return self.planes[0].shape[1]
+
+    @property
+    def width(self) -> int:
+        return self.planes[0].shape[2]
+
+    @property
+    def shape(self) -> ClipShape:
+        return ClipShape(self.format, self.frames, self.height, self.width, self.fps)
+
+
+class _Source(NamedTuple):
+    """An open file. Each frame is uint8 [samples]: the planes one after the other, flat."""
+
+    format: str
+    height: int
+    width: int
+    fps: Fraction
+    frames: Iterator[np.ndarray]
+
+
+def load_clip(path: str | os.PathLike[str], frames: int | None = None) -> Clip:
+    """Reads a clip, or the first `frames` frames of it.
+
+    Args:
+      path: a folder of numbered images (RGB, in natural order of their names; grey ones get three
+        equal channels; 25 frames per second), a .y4m file, a raw .yuv file with its size and
+        frame rate in its name (`name_416x240_50fps.yuv`; vooya's convention, which most data sets
+        follow), either of these compressed by xz, or any video that PyAV decodes to 8-bit 4:2:0
+        or RGB.
+
+    Raises:
+      UserError: the file cannot be read, is damaged, is not 8-bit 4:2:0 or RGB, or is shorter
+        than `frames`.
+    """
+    name = os.fspath(path)
+    if frames is not None and frames < 1:
+        raise UserError(f"cannot read {frames} frames of '{name}'; ask for at least one")
+    with _open(name) as source:
+        shape = ClipShape(source.format, 0, source.height, source.width, source.fps)
+        sizes = [math.prod(plane) for plane in shape.plane_shapes]
+        one_frame = np.dtype((np.uint8, sum(sizes)))
+        samples = np.fromiter(itertools.islice(source.frames, frames), one_frame)
+    if not len(samples):
+        raise UserError(f"'{name}' holds no frames; check how it was made")
+    if frames is not None and len(samples) < frames:
+        raise UserError(f"'{name}' holds {len(samples)} frames, not {frames}; ask for fewer")
+    ends = np.cumsum(sizes)
+    return Clip(
+        tuple(
+            samples[:, end - size : end].reshape(len(samples), *plane)
+            for end, size, plane in zip(ends, sizes, shape.plane_shapes, strict=True)
+        ),
+        source.fps,
+    )
+
+
+@contextlib.contextmanager
+def _open(name: str) -> Iterator[_Source]:
+    """The reader for a file of that name; what goes wrong inside becomes a UserError."""
+    plain, packed = os.path.splitext(name)
+    packed = packed.lower() == ".xz"
+    extension = os.path.splitext(plain if packed else name)[1].lower()
+    try:
+        if os.path.isdir(name):
+            yield _folder(name)
+        elif extension in (".y4m", ".yuv"):
+            with lzma.open(name) if packed else open(name, "rb") as file:
+                yield (_y4m if extension == ".y4m" else _raw)(file, name)
+        elif packed:
+            raise UserError(
+                f"cannot read '{name}': of the files compressed by xz only .yuv.xz and .y4m.xz are "
+                "supported; unpack it first"
+            )
+        else:
+            with _video(name) as source:
+                yield source
+    except FileNotFoundError as error:
+        raise UserError(f"cannot read '{name}': there is no such file; check the path") from error
+    except (lzma.LZMAError, EOFError) as error:
+        raise UserError(
+            f"'{name}' is damaged: its xz data end early or are not valid; fetch it again"
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"cannot read '{name}': {error.strerror or error}; check that it is readable"
+        ) from error
+
+
+# -- A folder of images ----------------------------------------------------------------------------
+
+
+def _folder(name: str) -> _Source:
+    files = [
+        os.path.join(name, file)
+        for file in sorted(os.listdir(name), key=_natural)
+        if file.lower().endswith(_IMAGE_EXTENSIONS) and not file.startswith(".")
+    ]
+    if not files:
+        raise UserError(
+            f"the folder '{name}' has no images ({', '.join(_IMAGE_EXTENSIONS)}); give a folder "
+            "with one image per frame"
+        )
+    height, width = load_image(files[0]).shape[:2]
+
+    def frames() -> Iterator[np.ndarray]:
+        for file in files:
+            image = load_image(file)
+            if image.shape[:2] != (height, width):
+                raise UserError(
+                    f"'{file}' has {image.shape[1]}x{image.shape[0]} px and the first image of its "
+                    f"folder {width}x{height}; the frames of a clip need one size"
+                )
+            yield np.broadcast_to(image, (height, width, 3)).reshape(-1)
+
+    return _Source("rgb", height, width, _FPS, frames())
+
+
+def _natural(name: str) -> list[str | int]:
+    """Sort key that puts frame9 before frame10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", name)]
+
+
+# -- YUV4MPEG2 and raw 4:2:0 -----------------------------------------------------------------------
+
+
+def _y4m(file: BinaryIO, name: str) -> _Source:
+    """Format: https://wiki.multimedia.cx/index.php/YUV4MPEG2."""
+    header = file.readline(1024)
+    if not header.startswith(b"YUV4MPEG2 ") or not header.endswith(b"\n"):
+        raise UserError(f"'{name}' does not start as a YUV4MPEG2 file; check how it was made")
+    tags = {tag[:1]: tag[1:] for tag in header.decode("latin-1").split()[1:]}
+    # A missing C means 4:2:0; the variants with 8 bits differ in the place of chroma only.
+    chroma = tags.get("C", "420")
+    if chroma not in ("420", "420jpeg", "420paldv", "420mpeg2"):
+        raise UserError(
+            f"'{name}' holds samples of kind C{chroma}, and only 8-bit 4:2:0 is supported; "
+            "convert it (ffmpeg -pix_fmt yuv420p)"
+        )
+    if tags.get("I", "p") not in ("p", "?"):
+        raise UserError(f"'{name}' is interlaced, which is not supported; deinterlace it first")
+    try:
+        height, width = int(tags["H"]), int(tags["W"])
+        rate, _, per = tags.get("F", f"{_FPS}:1").partition(":")
+        fps = Fraction(int(rate), int(per))
+    except (KeyError, ValueError, ZeroDivisionError) as error:
+        raise UserError(
+            f"'{name}' has no valid size and frame rate in its first line; check how it was made"
+        ) from error
+    _check_geometry(height, width, fps, name)
+
+    def frames() -> Iterator[np.ndarray]:
+        while line := file.readline(1024):
+            if not line.startswith(b"FRAME") or not line.endswith(b"\n"):
+                raise UserError(
+                    f"'{name}' is damaged: a frame does not start with FRAME; fetch it again"
+                )
+            frame = _read_frame(file, height, width, name)
+            if frame is None:
+                raise _truncated(name)
+            yield frame
+
+    return _Source("yuv420", height, width, fps, frames())
+
+
+def _raw(file: BinaryIO, name: str) -> _Source:
+    """Name convention: https://www.offminor.de/vooya-usage.html."""
+    stem = os.path.basename(name)
+    found = re.search(r"(\d+)x(\d+)(?:_(\d+(?:\.\d+)?)(?:fps|hz)?(?=[_.]))?", stem, re.IGNORECASE)
+    if not found:
+        raise UserError(
+            f"'{name}' has no size in its name, and a raw file tells it nowhere else; rename it, "
+            "say name_416x240_50fps.yuv"
+        )
+    rate = found[3] or next(iter(re.findall(r"(\d+(?:\.\d+)?)(?:fps|hz)", stem, re.I)), None)
+    if rate is None:
+        raise UserError(
+            f"'{name}' has no frame rate in its name, and a raw file tells it nowhere else; rename "
+            f"it, say name_{found[1]}x{found[2]}_50fps.yuv"
+        )
+    other = re.search(r"(?:9|1[0-6])[-_ ]?(?:bit|le|be)|(?:p|i|yuv|_)(?:400|422|444)", stem, re.I)
+    if other:
+        raise UserError(
+            f"'{name}' is '{other[0]}' by its name, and only 8-bit 4:2:0 is supported; convert it "
+            "(ffmpeg -pix_fmt yuv420p)"
+        )
+    height, width, fps = int(found[2]), int(found[1]), _frame_rate(rate)
+    _check_geometry(height, width, fps, name)
+
+    def frames() -> Iterator[np.ndarray]:
+        while (frame := _read_frame(file, height, width, name)) is not None:
+            yield frame
+
+    return _Source("yuv420", height, width, fps, frames())
+
+
+def _frame_rate(text: str) -> Fraction:
+    """The rate that a name means: 23.976, 29.97 and the like stand for N * 1000 / 1001."""
+    fps = Fraction(text)
+    ntsc = Fraction(math.ceil(fps) * 1000, 1001)
+    return ntsc if fps.denominator != 1 and abs(fps - ntsc) < Fraction(1, 100) else fps
+
+
+def _check_geometry(height: int, width: int, fps: Fraction, name: str) -> None:
+    if not (0 < height <= 65536 and 0 < width <= 65536 and fps > 0):
+        raise UserError(
+            f"'{name}' claims {width}x{height} px at {fps} frames per second; check how it was made"
+        )
+
+
+def _read_frame(file: BinaryIO, height: int, width: int, name: str) -> np.ndarray | None:
+    """The next 4:2:0 frame, uint8 [samples]; None at the end of the file."""
+    size = height * width + 2 * (-(-height // 2) * -(-width // 2))
+    data = file.read(size)
+    if 0 < len(data) < size:
+        raise _truncated(name)
+    return np.frombuffer(data, np.uint8) if data else None
+
+
+def _truncated(name: str) -> UserError:
+    return UserError(
+        f"'{name}' ends within a frame: it was cut off, or its frames have another size; check it"
+    )
+
+
+# -- Everything else, by PyAV ----------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _video(name: str) -> Iterator[_Source]:
+    try:
+        import av
+    except ImportError as error:
+        raise UserError(
+            f"reading '{name}' needs PyAV; run: pip install 'overfit[anchors]'"
+        ) from error
+    if not os.path.exists(name):  # PyAV would take it for the address of a stream
+        raise FileNotFoundError(name)
+    try:
+        with av.open(name) as container:
+            if not container.streams.video:
+                raise UserError(f"'{name}' has no video in it; check that it is the right file")
+            stream = container.streams.video[0]
+            stream.codec_context.options = {"err_detect": "explode"}
+            decoded = container.decode(stream)
+            first = next(decoded, None)
+            if first is None:
+                raise UserError(f"'{name}' holds no frames; check how it was made")
+            pixels = first.format.name
+            if pixels not in (*_RGB_FORMATS, "yuv420p", "yuvj420p"):
+                raise UserError(
+                    f"'{name}' holds {pixels} pictures, and only 8-bit 4:2:0 and RGB are "
+                    "supported; convert it (ffmpeg -pix_fmt yuv420p)"
+                )
+            form = "rgb" if pixels in _RGB_FORMATS else "yuv420"
+
+            def frames() -> Iterator[np.ndarray]:
+                for frame in itertools.chain([first], decoded):
+                    if (frame.format.name, frame.width, frame.height) != (
+                        (pixels, first.width, first.height)
+                    ):
+                        raise UserError(
+                            f"'{name}' changes its picture size or kind on the way, which is not "
+                            "supported; cut it there"
+                        )
+                    yield _samples(frame, form)
+
+            yield _Source(form, first.height, first.width, stream.average_rate or _FPS, frames())
+    except av.FFmpegError as error:
+        raise UserError(
+            f"cannot read '{name}': {error.strerror or error}; check that it is a complete video"
+        ) from error
+
+
+def _samples(frame, form: str) -> np.ndarray:
+    """uint8 [samples] of a PyAV frame."""
+    if form == "rgb":
+        return frame.to_ndarray(format="rgb24").reshape(-1)
+    return np.concatenate([plane_samples(plane).reshape(-1) for plane in frame.planes])
+
+
+def plane_samples(plane, dtype: str = "u1") -> np.ndarray:
+    """[height, width] of one plane of a PyAV frame, without the padding of its rows."""
+    rows = np.frombuffer(plane, dtype).reshape(plane.height, -1)
+    return rows[:, : plane.width]
