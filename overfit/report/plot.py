@@ -6,7 +6,7 @@ Curves of this project, whose names begin with "overfit", are drawn heavier and 
 import io
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,7 +64,11 @@ class Cost(NamedTuple):
 
 
 def rd_figure(
-    curves: Sequence[Curve], metric: str = "psnr", log_rate: bool = False, title: str = ""
+    curves: Sequence[Curve],
+    metric: str = "psnr",
+    log_rate: bool = False,
+    title: str = "",
+    faint: Collection[str] = (),
 ) -> Figure:
     """Quality against rate, one line per curve; the legend is in the order of the lines.
 
@@ -73,6 +77,7 @@ def rd_figure(
     Args:
       metric: "psnr", or "ms_ssim", which is shown in dB.
       log_rate: whether the axis of the rate is logarithmic.
+      faint: names of curves that stand behind the others, dashed and light.
 
     Raises:
       UserError: no curve has a point with this metric.
@@ -88,7 +93,7 @@ def rd_figure(
         figure = Figure(figsize=(8.5, 5.2), layout="constrained")
         axes = figure.add_subplot()
         for name, line in lines:
-            axes.plot(line[:, 0], line[:, 1], label=name, **_line_style(name, looks[name]))
+            axes.plot(line[:, 0], line[:, 1], label=name, **_line_style(name, looks[name], name in faint))
         if log_rate:
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -128,8 +133,10 @@ def _looks(names: Sequence[str]) -> dict[str, tuple[str, str]]:
     return looks
 
 
-def _line_style(name: str, look: tuple[str, str]) -> dict:
+def _line_style(name: str, look: tuple[str, str], faint: bool) -> dict:
     color, marker = look
+    if faint:
+        return {"color": color, "marker": marker, "ms": 3, "lw": 0.9, "ls": "--", "alpha": 0.6}
     if is_ours(name):
         return {"color": color, "marker": marker, "ms": 6, "lw": 2.4, "zorder": 3}
     style = "--" if _is_classical(name) else "-"
