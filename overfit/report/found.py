@@ -12,7 +12,7 @@ from overfit.jobs.store import RESULTS, read_results
 
 # What the page needs of a record, and the type of each; see `overfit/evaluation/results.py`.
 _TEXTS = ("key", "dataset", "name", "input", "label", "codec", "kind", "file")
-_SIZES = ("width", "height", "frames", "pixels", "bytes", "bpp")  # above 0
+_COUNTS = ("width", "height", "frames", "channels", "pixels", "bytes")
 _FIGURES = ("psnr", "ms_ssim", "mse", "seconds_encode", "seconds_decode", "macs_per_pixel")
 
 
@@ -60,9 +60,13 @@ def _damage(record: dict[str, Any]) -> str | None:
     for key in _TEXTS:
         if not isinstance(record.get(key), str) or not record[key].isprintable():
             return f"its '{key}' is no printable text"
-    for key in _SIZES:
-        if not _is_number(record.get(key)) or record[key] <= 0:
-            return f"its '{key}' is no number above 0"
+    for key in _COUNTS:
+        if not isinstance(record.get(key), int) or record[key] <= 0:
+            return f"its '{key}' is no count above 0"
+    if not _is_number(record.get("bpp")) or record["bpp"] <= 0:
+        return "its 'bpp' is no number above 0"
+    if not isinstance(record.get("crop"), int | None):
+        return "its 'crop' is neither a number of pixels nor null"
     for key in _FIGURES:
         if record.get(key) is not None and not _is_number(record[key]):
             return f"its '{key}' is no number"

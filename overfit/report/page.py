@@ -5,7 +5,6 @@ name of a file or a curve cannot become markup.
 """
 
 import os
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,11 +15,12 @@ from overfit.report import samples
 from overfit.report.comparison import Comparison, compare
 from overfit.report.curves import Curve, points, read_curve
 from overfit.report.found import Found, find, setting_text
-from overfit.report.plot import Cost, complexity_figure, figure_svg, is_ours, label, rd_figure
+from overfit.report.plot import Cost, complexity_figure, is_ours, label, rd_figure
 
 try:
     import jinja2
-    import markupsafe
+
+    from overfit.report.inline_svg import inline_svg
 except ImportError as error:
     raise UserError("a report needs jinja2; install it with pip install '.[report]'") from error
 
@@ -81,7 +81,7 @@ def build(
         interpolation=INTERPOLATION.upper(),
         curves=[_curve_row(curve, curve.name in faint) for curve in curves],
         anchor=start,
-        deltas=[[_cells(*pair) for pair in zip(*columns, strict=True)] for columns in comparisons],
+        deltas=[[[*map(_cell, pair)] for pair in zip(*columns, strict=True)] for columns in comparisons],
         complexity=[_complexity(psnr, curves) for psnr, _ in comparisons],
         costs=_costs(found.records),
         records=found.records,
@@ -183,7 +183,7 @@ def _plots(curves: Sequence[Curve], faint: set[str]) -> list[dict[str, Any]]:
         for axis in ("linear", "log"):
             name = f"{metric}-{axis}"
             figure = rd_figure(curves, metric, axis == "log", faint=faint) if known else None
-            svg = figure and _inline(figure_svg(figure), name, f"{label(metric)} over rate")
+            svg = figure and inline_svg(figure, name, f"{label(metric)} over rate")
             plots.append({"metric": label(metric), "axis": axis, "svg": svg})
     return plots
 
@@ -200,19 +200,7 @@ def _complexity(comparisons: Sequence[Comparison], curves: Sequence[Curve]) -> A
     anchor = comparisons[0].anchor
     figure = complexity_figure(costs, anchor)
     name = f"cost-{[curve.name for curve in curves].index(anchor)}"
-    return _inline(figure_svg(figure), name, f"BD-rate against {anchor} over MACs per pixel")
-
-
-def _inline(svg: str, name: str, text: str) -> markupsafe.Markup:
-    """An SVG file as an element of the page, with identifiers that no other one has."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
-    opening = markupsafe.Markup('<svg role="img" aria-label="{}"').format(text)
-    return opening + markupsafe.Markup(svg.removeprefix("<svg"))
-
-
-def _cells(psnr: Comparison, ms_ssim: Comparison) -> list[dict[str, Any]]:
-    return [_cell(comparison) for comparison in (psnr, ms_ssim)]
+    return inline_svg(figure, name, f"BD-rate against {anchor} over operations per pixel")
 
 
 def _cell(comparison: Comparison) -> dict[str, Any]:
@@ -225,7 +213,7 @@ def _cell(comparison: Comparison) -> dict[str, Any]:
     return {
         "value": value,
         "text": f"{value:+.1f} %".replace("-", "\N{MINUS SIGN}"),
-        "note": f"over {100 * (comparison.overlap or 0):.0f} % of the anchor's range",
+        "note": f"covers {100 * (comparison.overlap or 0):.0f} %",
         "sign": "fewer" if value < 0 else "more",
     }
 

@@ -71,20 +71,21 @@ def _central(image: np.ndarray) -> tuple[np.ndarray, list[int]]:
 def figures(record: dict) -> str:
     """Rate and quality of a record, in words for a caption."""
     quality = "lossless" if record["mse"] == 0 else f"{record['psnr']:.2f} dB"
-    return f"{record['bpp']:.3f} bpp, {quality}"
+    return f"({record['bpp']:.3f} bpp, {quality})"
 
 
 def crops(records: list[dict], folder: str | os.PathLike[str], budget: int) -> Samples:
     """Crops of originals and decoded pictures, losslessly, within `budget` bytes."""
     shown: dict[tuple, dict] = {}
     left_out, problems, spent = [], [], 0
+    labels = list(dict.fromkeys(record["label"] for record in records))
     for record in by_priority(records):
         if spent > budget:
             left_out.append(record)
             continue
         try:
             image = decoded(record, folder)
-        except UserError as error:
+        except (UserError, ValueError) as error:  # the latter: of another size than it should be
             problems.append(f"{_name(record)}: {error}")
             continue
         crop, box = _central(image)
@@ -95,10 +96,20 @@ def crops(records: list[dict], folder: str | os.PathLike[str], budget: int) -> S
             spent += len(str(shown[key]))
         uri = pictures.lossless(crop)
         spent += len(uri)
-        text = f"{record['label']}, {setting_text(record['setting'])}"
         shown[key]["choices"].append(
-            {"key": record["key"], "text": text, "figures": figures(record), "uri": uri}
+            {
+                "key": record["key"],
+                "place": [labels.index(record["label"]), record["bpp"]],
+                "text": f"{record['label']}, {setting_text(record['setting'])}",
+                "figures": figures(record),
+                "uri": uri,
+            }
         )
+    for about in shown.values():
+        choices = about["choices"]
+        first = choices[min(1, len(choices) - 1)]
+        choices.sort(key=lambda choice: choice["place"])
+        about["start"] = choices.index(first)
     return Samples(list(shown.values()), left_out, problems, budget)
 
 
@@ -117,8 +128,9 @@ def _picture(record: dict, box: list[int]) -> tuple[dict, list[str]]:
     if image.shape[:2] != (record["height"], record["width"]):
         return about, [f"{record['name']}: '{record['input']}' has another size now"]
     about["overview"] = pictures.overview(image, OVERVIEW)
+    uri = pictures.lossless(_central(image)[0])
     about["choices"].append(
-        {"key": "", "text": "original", "figures": "", "uri": pictures.lossless(_central(image)[0])}
+        {"key": "", "place": [-1, 0], "text": "original", "figures": "", "uri": uri}
     )
     return about, []
 

@@ -17,7 +17,7 @@ def inspect(code: Code, base=None) -> Inspection:
     planes, bit_map = [], np.zeros(code.shape[1:])
     for k, values, bits in zip(code.config.latents.octaves(), code.latents, spent, strict=True):
         rows, columns = values.shape
-        planes.append(Plane(f"1/{2**k}, {columns}x{rows}", values, bits))
+        planes.append(Plane(f"grid 1/{2**k}, {columns}x{rows}", values, bits))
         bit_map += spread(bits, 2**k, code.shape[1:])
     return Inspection(planes, bit_map)
 
