@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from overfit.errors import UserError
+from overfit.errors import PartialFailure, UserError
 
 
 def read_bytes(path: str) -> bytes:
@@ -33,3 +33,16 @@ def prepare_jax() -> None:
 
 def text_stream(arguments):
     return sys.stderr if arguments.json == "-" else sys.stdout
+
+
+def raise_failures(failures: list[str], about: dict) -> None:
+    """Lists what failed among many on stderr.
+
+    Raises:
+      PartialFailure: anything did; about is what the command writes as JSON all the same.
+    """
+    for failure in failures:
+        print(f"failed: {failure}", file=sys.stderr)
+    if failures:
+        what = "one failure" if len(failures) == 1 else f"{len(failures)} failures"
+        raise PartialFailure(f"{what}, listed above; the other results are kept", about)

@@ -69,7 +69,7 @@ def run(arguments) -> dict:
 
 
 def _summary(about: dict, image) -> str:
-    from overfit.codecs.classical import CODECS, nearest_size
+    from overfit.codecs.nearest import nearest_size
 
     lines = [
         f"{about['output']}: {about['bytes']} bytes, {about['bpp']:.4f} bpp, "

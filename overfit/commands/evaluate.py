@@ -1,10 +1,9 @@
 """`overfit evaluate`: codecs over a data set, as real files, resumable."""
 
 import re
-import sys
 
-from overfit.commands.common import prepare_jax, text_stream
-from overfit.errors import PartialFailure, UserError
+from overfit.commands.common import prepare_jax, raise_failures, text_stream
+from overfit.errors import UserError
 
 HELP = "run codecs over a data set and average their curves"
 
@@ -83,16 +82,7 @@ def run(arguments) -> dict:
     summary = summarize(arguments.output, failures, arguments.averaging)
     if not arguments.quiet:
         print(_table(summary), file=text_stream(arguments))
-    for failure in failures:
-        where = " ".join(f"{key}={value:g}" for key, value in failure.setting.items())
-        print(f"failed: {failure.name}, {failure.label}, {where}: {failure.error}", file=sys.stderr)
-    if failures:
-        count = len(failures)
-        raise PartialFailure(
-            f"{count} job{'s' * (count > 1)} failed, see above and "
-            f"{arguments.output}/summary.json; the other results are kept",
-            summary,
-        )
+    raise_failures([str(failure) for failure in failures], summary)
     return summary
 
 

@@ -34,7 +34,7 @@ class Layout(NamedTuple):
     """What a public data set looks like on disk."""
 
     kind: str
-    count: int
+    count: int | None  # of all members
     pattern: str  # a regular expression for the names (without extension) of its members
 
 
@@ -48,6 +48,8 @@ LAYOUTS = {
         "video", 7, r"(?i)(beauty|bosphorus|honeybee|jockey|readyset(go|teady)|shakendry|yachtride).*"
     ),
     "mcl-jcv": Layout("video", 30, r"(?i)videosrc\d\d.*"),
+    # No public set: any folder of clips, or of folders of frames.
+    "clips": Layout("video", None, r".+"),
 }  # fmt: skip
 
 
@@ -105,7 +107,8 @@ def find(spec: str) -> list[Instance]:
     """The members of a data set, in the natural order of their names.
 
     spec: a file, `sample:NAME`, a folder (all pictures and clips below it), a glob, or a named set:
-    `kodak:FOLDER`, `clic2020:FOLDER`, `uvg:FOLDER`, `mcl-jcv:FOLDER`.
+    `kodak:FOLDER`, `clic2020:FOLDER`, `uvg:FOLDER`, `mcl-jcv:FOLDER`, `clips:FOLDER`. In the last three
+    a subfolder of pictures is a clip.
 
     Raises:
       UserError: there is nothing.

@@ -79,6 +79,10 @@ class Failure(NamedTuple):
     setting: dict[str, float]
     error: str  # one sentence
 
+    def __str__(self) -> str:
+        where = " ".join(f"{knob}={value:g}" for knob, value in self.setting.items())
+        return f"{self.name}, {self.label}, {where}: {self.error}"
+
 
 def _slug(label: str) -> str:
     """A label as the name of a file."""

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from overfit.errors import UserError
-from overfit.evaluation.datasets import Instance
+from overfit.evaluation.datasets import LAYOUTS, Instance
 from overfit.metrics.psnr import pooled_psnr
 from overfit.report.curves import Curve
 
@@ -132,7 +132,7 @@ def average_curves(records: list[dict], averaging: str = "mean") -> list[Curve]:
                 bpp=tuple(_bpp(point, averaging) for point in points),
                 psnr=tuple(_psnr(point, averaging) for point in points),
                 ms_ssim=tuple(_mean(point, "ms_ssim") for point in points),
-                description=f"{label} on {len(names)} of {first['dataset']}: {', '.join(names)}",
+                description=f"{label} on {_members(first['dataset'], len(names))}: {', '.join(names)}",
                 source=f"overfit evaluate; {AVERAGING[averaging]}",
                 macs_per_pixel=_mean(points[0], "macs_per_pixel"),
                 encoding_time=tuple(_mean(point, "seconds_encode") for point in points),
@@ -140,6 +140,12 @@ def average_curves(records: list[dict], averaging: str = "mean") -> list[Curve]:
             )
         )
     return curves
+
+
+def _members(dataset: str, count: int) -> str:
+    """Says when a public set is not whole."""
+    total = LAYOUTS[dataset].count if dataset in LAYOUTS else None
+    return f"{count} of {dataset}" if total is None else f"{count} of the {total} of {dataset}"
 
 
 def _mean(point: list[dict], key: str) -> float | None:

@@ -4,37 +4,36 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from overfit.commands.common import raise_failures, text_stream
 from overfit.errors import UserError
 
 _LITTLE_OVERLAP = 0.5  # of the anchor's range of quality; below it, the table warns
+HELP = "draw rate-distortion curves, compare them with an anchor"
 
 
-def add_parser(commands, common) -> None:
-    """Adds the command to the subparsers of the command line; common: the options of them all."""
-    plot = commands.add_parser(
-        "plot", parents=[common], help="draw rate-distortion curves, compare them with an anchor"
-    )
-    plot.add_argument(
+def add_arguments(parser) -> None:
+    parser.add_argument(
         "inputs", nargs="+", metavar="CURVES", help="JSON files of curves, or folders of them"
     )
-    plot.add_argument("-o", "--output", required=True, metavar="OUT", help=".png or .svg")
-    plot.add_argument("--metric", choices=["psnr", "ms-ssim"], default="psnr")
-    plot.add_argument("--log-rate", action="store_true", help="logarithmic axis of the rate")
-    plot.add_argument(
+    parser.add_argument("-o", "--output", required=True, metavar="OUT", help=".png or .svg")
+    parser.add_argument("--metric", choices=["psnr", "ms-ssim"], default="psnr")
+    parser.add_argument("--log-rate", action="store_true", help="logarithmic axis of the rate")
+    parser.add_argument(
         "--anchor", metavar="NAME", help="print BD-rates against this curve (its name, or a file)"
     )
-    plot.add_argument("--title", default="")
-    plot.add_argument(
+    parser.add_argument("--title", default="")
+    parser.add_argument(
         "--pixels-per-second", type=float, metavar="N",
         help="width x height x frames per second, for files that have kbit/s",
     )  # fmt: skip
 
 
 def run(arguments) -> dict:
-    """Draws the curves that can be read; "failed" in the result lists the files that cannot.
+    """Draws the curves that can be read.
 
     Raises:
       UserError: no file is good, there is no such anchor, or the figure cannot be written.
+      PartialFailure: some files cannot be read.
     """
     from overfit.report import plot
     from overfit.report.comparison import compare
@@ -57,18 +56,19 @@ def run(arguments) -> dict:
     comparisons = compare(anchor, others, metric) if anchor else []
     if not arguments.quiet:
         if anchor:
-            stream = sys.stderr if arguments.json == "-" else sys.stdout
-            print(_table(anchor.name, comparisons), file=stream)
+            print(_table(anchor.name, comparisons), file=text_stream(arguments))
         missing = ", ".join(curve.name for curve in curves if curve not in drawn)
         if missing:
             print(f"not drawn, without {plot.label(metric)}: {missing}", file=sys.stderr)
-    return {
+    about = {
         "output": arguments.output,
         "metric": metric,
         "curves": [curve.name for curve in drawn],
         "bd_rates": [comparison._asdict() for comparison in comparisons],
         "failed": failed,
     }
+    raise_failures([item["error"] for item in failed], about)
+    return about
 
 
 def _files(inputs: list[str]) -> list[Path]:
