@@ -1,9 +1,6 @@
 """`overfit report`: one HTML page about the results of `overfit evaluate`."""
 
-import sys
-
-from overfit.commands.common import check_writable, text_stream
-from overfit.errors import PartialFailure
+from overfit.commands.common import check_writable, raise_failures, text_stream
 
 HELP = "write one HTML page about the results of `overfit evaluate`"
 
@@ -50,13 +47,5 @@ def run(arguments) -> dict:
     if not arguments.quiet:
         text = f"{arguments.output}: {page.results} results, {len(data) / 1e6:.1f} MB"
         print(text, file=text_stream(arguments))
-    for problem in page.problems:
-        print(problem, file=sys.stderr)
-    if page.problems:
-        count = len(page.problems)
-        raise PartialFailure(
-            f"{count} thing{'s' * (count > 1)} could not be read, see above; "
-            f"'{arguments.output}' shows the rest",
-            about,
-        )
+    raise_failures(page.problems, about)
     return about

@@ -67,9 +67,7 @@ def build(
     images = [record for record in found.records if record["kind"] == "image"]
     crops = samples.crops(images, folder, samples.CROPS_BUDGET)
     maps = samples.maps(images, folder, samples.MAPS_BUDGET)
-    problems = list(
-        dict.fromkeys([*found.problems, *unreadable, *crops.problems, *maps.problems])
-    )
+    problems = list(dict.fromkeys([*found.problems, *unreadable, *crops.problems, *maps.problems]))
     failures = [f"{f['name']}, {f['label']}, {f['setting']}: {f['error']}" for f in found.failures]
     comparisons = [[compare(a, curves, m, INTERPOLATION) for m in METRICS] for a in curves]
     faint = {curve.name for curve in curves[len(measured) :]}
@@ -81,8 +79,13 @@ def build(
         interpolation=INTERPOLATION.upper(),
         curves=[_curve_row(curve, curve.name in faint) for curve in curves],
         anchor=start,
-        deltas=[[[*map(_cell, pair)] for pair in zip(*columns, strict=True)] for columns in comparisons],
-        complexity=[_complexity(psnr, curves) for psnr, _ in comparisons],
+        deltas=_deltas(comparisons, curves),
+        # A figure per anchor takes a while and some kilobytes each: published ones have none.
+        complexity={
+            i: _complexity(psnr, curves)
+            for i, (psnr, _) in enumerate(comparisons)
+            if i == start or curves[i].name not in faint
+        },
         costs=_costs(found.records),
         records=found.records,
         setting_text=setting_text,
@@ -161,7 +164,9 @@ def _position(anchor: str | None, curves: Sequence[Curve], measured: int) -> int
     for name in (anchor, f"overfit {anchor}"):
         if name in names:
             return names.index(name)
-    raise UserError(f"there is no curve '{anchor}' to be the anchor; choose one of: {'; '.join(names)}")
+    raise UserError(
+        f"there is no curve '{anchor}' to be the anchor; choose one of: {'; '.join(names)}"
+    )
 
 
 def _curve_row(curve: Curve, published: bool) -> dict[str, Any]:
@@ -203,13 +208,25 @@ def _complexity(comparisons: Sequence[Comparison], curves: Sequence[Curve]) -> A
     return inline_svg(figure, name, f"BD-rate against {anchor} over operations per pixel")
 
 
-def _cell(comparison: Comparison) -> dict[str, Any]:
-    """What the table says about one BD-rate."""
-    value = comparison.bd_rate
+def _deltas(comparisons: Sequence[Sequence[Sequence[Comparison]]], curves: Sequence[Curve]):
+    """[anchor][curve][metric] -> what the table says; from [anchor][metric][curve]."""
+    known = {
+        (curve.name, metric) for curve in curves for metric in METRICS if points(curve, metric)
+    }
+    return [
+        [[_cell(comparison, known) for comparison in pair] for pair in zip(*columns, strict=True)]
+        for columns in comparisons
+    ]
+
+
+def _cell(comparison: Comparison, known: set[tuple[str, str]]) -> dict[str, Any]:
+    value, metric = comparison.bd_rate, comparison.metric
     if comparison.name == comparison.anchor:
         return {"value": 0, "text": "anchor", "note": "", "sign": ""}
     if value is None:
-        return {"value": None, "text": "n/a", "note": comparison.error, "sign": ""}
+        lacks = [n for n in (comparison.anchor, comparison.name) if (n, metric) not in known]
+        note = f"{lacks[0]} has no {label(metric)}" if lacks else comparison.error
+        return {"value": None, "text": "n/a", "note": note, "sign": ""}
     return {
         "value": value,
         "text": f"{value:+.1f} %".replace("-", "\N{MINUS SIGN}"),

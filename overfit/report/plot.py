@@ -88,12 +88,14 @@ def rd_figure(
         raise UserError(f"there is nothing to draw: no curve has {label(metric)}; choose others")
     middle = np.median(np.concatenate([np.log(line[:, 0]) for _, line in lines]))
     lines.sort(key=lambda item: -np.interp(middle, np.log(item[1][:, 0]), item[1][:, 1]))
-    looks = _looks([name for name, _ in lines])
+    looks = _looks([curve.name for curve in curves])  # the same for every metric
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(8.5, 5.2), layout="constrained")
         axes = figure.add_subplot()
         for name, line in lines:
-            axes.plot(line[:, 0], line[:, 1], label=name, **_line_style(name, looks[name], name in faint))
+            axes.plot(
+                line[:, 0], line[:, 1], label=name, **_line_style(name, looks[name], name in faint)
+            )
         if log_rate:
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
