@@ -2,6 +2,7 @@
 
 import io
 import re
+from typing import Any
 
 import markupsafe
 import matplotlib
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 # Text as outlines would be several times larger, and neither found nor read aloud.
-_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "overfit"}
+_STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "overfit"}
 
 
 def inline_svg(figure: Figure, name: str, description: str) -> markupsafe.Markup:

@@ -5,24 +5,27 @@ name of a file or a curve cannot become markup.
 """
 
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from overfit.errors import UserError
 from overfit.evaluation.results import AVERAGING, average_curves, common_names
-from overfit.report import samples
 from overfit.report.comparison import Comparison, compare
 from overfit.report.curves import Curve, points, read_curve
 from overfit.report.found import Found, find, setting_text
-from overfit.report.plot import Cost, complexity_figure, is_ours, label, rd_figure
 
 try:
     import jinja2
 
+    from overfit.report import samples
     from overfit.report.inline_svg import inline_svg
+    from overfit.report.plot import Cost, complexity_figure, is_ours, label, rd_figure
 except ImportError as error:
-    raise UserError("a report needs jinja2; install it with pip install '.[report]'") from error
+    raise UserError(
+        f"a report needs {error.name}; install what it needs with pip install '.[report]'"
+    ) from error
 
 METRICS = ("psnr", "ms_ssim")
 INTERPOLATION = "pchip"
@@ -71,34 +74,36 @@ def build(
     failures = [f"{f['name']}, {f['label']}, {f['setting']}: {f['error']}" for f in found.failures]
     comparisons = [[compare(a, curves, m, INTERPOLATION) for m in METRICS] for a in curves]
     faint = {curve.name for curve in curves[len(measured) :]}
-    html = _template().render(
-        title=title or "Results on " + ", ".join(_distinct_values(found.records, "dataset")),
-        facts=_facts(found, averaging),
-        plots=_plots(curves, faint),
-        metrics=[label(metric) for metric in METRICS],
-        interpolation=INTERPOLATION.upper(),
-        curves=[_curve_row(curve, curve.name in faint) for curve in curves],
-        anchor=start,
-        deltas=_deltas(comparisons, curves),
-        # A figure per anchor takes a while and some kilobytes each: published ones have none.
-        complexity={
-            i: _complexity(psnr, curves)
-            for i, (psnr, _) in enumerate(comparisons)
-            if i == start or curves[i].name not in faint
-        },
-        costs=_costs(found.records),
-        records=found.records,
-        setting_text=setting_text,
-        labels=list(codecs),
-        crops=crops,
-        maps=maps,
-        crop=samples.CROP,
-        overview=samples.OVERVIEW,
-        clips=_distinct_values((r for r in found.records if r["kind"] != "image"), "name"),
-        failures=failures,
-        gaps=found.gaps,
-        problems=problems,
-    )
+    with warnings.catch_warnings():
+        # Names may be in any script; the reader's fonts show what matplotlib's cannot.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        html = _template().render(
+            title=title or "Results on " + ", ".join(_distinct_values(found.records, "dataset")),
+            facts=_facts(found, averaging),
+            plots=_plots(curves, faint),
+            metrics=[label(metric) for metric in METRICS],
+            interpolation=INTERPOLATION.upper(),
+            curves=[_curve_row(curve, curve.name in faint) for curve in curves],
+            anchor=start,
+            deltas=_deltas(comparisons, curves),
+            # A figure per anchor takes a while and some kilobytes each: published ones have none.
+            complexity={
+                i: _complexity(psnr, curves)
+                for i, (psnr, _) in enumerate(comparisons)
+                if i == start or curves[i].name not in faint
+            },
+            costs=_costs(found.records),
+            records=found.records,
+            setting_text=setting_text,
+            labels=list(codecs),
+            crops=crops,
+            maps=maps,
+            crop=samples.CROP,
+            clips=_distinct_values((r for r in found.records if r["kind"] != "image"), "name"),
+            failures=failures,
+            gaps=found.gaps,
+            problems=problems,
+        )
     name = curves[start].name if curves else None
     return Page(html, len(found.records), name, problems)
 
@@ -181,7 +186,7 @@ def _curve_row(curve: Curve, published: bool) -> dict[str, Any]:
 
 
 def _plots(curves: Sequence[Curve], faint: set[str]) -> list[dict[str, Any]]:
-    """Quality over rate, by metric and axis; {"metric", "axis", "svg"}, or None without any point."""
+    """Quality over rate: {"metric", "axis", "svg"}, the last of them None without any point."""
     plots = []
     for metric in METRICS:
         known = any(points(curve, metric) for curve in curves)
