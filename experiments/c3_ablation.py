@@ -5,7 +5,8 @@
 Each row switches one feature of c3-kodak off (or one option on) and fits the same crops at the same
 lambda and number of steps. `cost` is D + lambda * R of the decoded file, `loss` the same before the
 networks are quantized and without their bits. The paper gives BD-rates; at one lambda the change of
-rate at equal quality is close to (change of cost) / (lambda * rate), printed as `rate_equivalent`. Rows that the results have at the same settings are kept.
+rate at equal quality is close to (change of cost) / (lambda * rate), printed as `rate_equivalent`.
+Rows that the results have at the same settings are kept.
 Expected: soft rounding, Kumaraswamy noise and GELU matter most, the rest a per cent or two, and
 coolchic-v2 is some 25 % behind (Kodak BD-rate +31.6 % against +5.2 % for C3, both against VTM).
 """

@@ -1,1 +1,1 @@
-"""One file per command: `HELP`, `add_arguments(parser)` and `run(arguments) -> what --json writes`."""
+"""One file per command: `HELP`, `add_arguments(parser)`, `run(arguments) -> dict` for --json."""

@@ -69,14 +69,14 @@ def run(arguments) -> dict:
 
 
 def _summary(about: dict, image) -> str:
-    from overfit.codecs.nearest import nearest_size
+    from overfit.codecs.nearest import FAMILIAR, nearest_size
 
     lines = [
         f"{about['output']}: {about['bytes']} bytes, {about['bpp']:.4f} bpp, "
         f"{about['psnr']:.2f} dB after decoding ({about['width']}x{about['height']}, "
         f"lambda {about['lmbda']:.3g}, {about['steps']} steps, {about['seconds']:.0f} s)"
     ]
-    for codec in CODECS:
+    for codec in FAMILIAR:
         try:
             anchor = nearest_size(image, codec, about["bytes"])
         except UserError:  # too large for that codec

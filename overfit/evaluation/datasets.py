@@ -45,7 +45,7 @@ LAYOUTS = {
     # The seven sequences of the papers; the files are named Beauty_1920x1080_120fps_420_8bit_YUV
     # and so on.
     "uvg": Layout(
-        "video", 7, r"(?i)(beauty|bosphorus|honeybee|jockey|readyset(go|teady)|shakendry|yachtride).*"
+        "video", 7, r"(?i)(beauty|bosphorus|honeybee|jockey|readyset|shakendry|yachtride).*"
     ),
     "mcl-jcv": Layout("video", 30, r"(?i)videosrc\d\d.*"),
     # No public set: any folder of clips, or of folders of frames.
@@ -106,9 +106,9 @@ def _named(name: str, folder: Path) -> list[Instance]:
 def find(spec: str) -> list[Instance]:
     """The members of a data set, in the natural order of their names.
 
-    spec: a file, `sample:NAME`, a folder (all pictures and clips below it), a glob, or a named set:
-    `kodak:FOLDER`, `clic2020:FOLDER`, `uvg:FOLDER`, `mcl-jcv:FOLDER`, `clips:FOLDER`. In the last three
-    a subfolder of pictures is a clip.
+    spec: a file, `sample:NAME`, a folder (all pictures and clips below it), a glob, or a named
+    set: `kodak:FOLDER`, `clic2020:FOLDER`, `uvg:FOLDER`, `mcl-jcv:FOLDER`, `clips:FOLDER`. In the
+    last three a subfolder of pictures is a clip.
 
     Raises:
       UserError: there is nothing.
@@ -119,7 +119,7 @@ def find(spec: str) -> list[Instance]:
             home = os.environ.get("OVERFIT_DATA")
             if home is None:
                 raise UserError(
-                    f"where is {name}? Say {name}:FOLDER, or set OVERFIT_DATA to the folder above it"
+                    f"where is {name}? Say {name}:FOLDER, or set OVERFIT_DATA to its parent"
                 )
             folder = os.path.join(home, name)
         if not os.path.isdir(folder):

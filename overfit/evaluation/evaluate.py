@@ -10,7 +10,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,14 +114,10 @@ def jobs(instances: Sequence[Instance], plan: Plan) -> list[Job]:
             changes = "".join(f", {key}={value}" for key, value in plan.set.items())
             label = f"{name}, {plan.steps} steps{changes}"
             curves.append((label, "overfit", name, ".ovf", "lmbda", plan.lmbdas))
-        elif name in codecs.names():
-            codec = codecs.load(name)
+        else:
+            codec = _anchor(name, known)
             ladder = plan.ladders.get(name, codec.ladder)
             curves.append((name, name, None, codec.extension, codec.knob, ladder))
-        else:
-            everything = [*known, *codecs.names()]
-            near = difflib.get_close_matches(name, everything, 3) or everything
-            raise UserError(f"there is no method '{name}'; did you mean {', '.join(near)}?")
     return [
         Job(instance, plan, label, codec, preset, {knob: float(value)}, extension)
         for label, codec, preset, extension, knob, values in curves
@@ -130,21 +126,30 @@ def jobs(instances: Sequence[Instance], plan: Plan) -> list[Job]:
     ]
 
 
+def _anchor(name: str, known: Mapping[str, str]) -> codecs.Codec:
+    if name not in codecs.names():
+        everything = [*known, *codecs.names()]
+        near = difflib.get_close_matches(name, everything) or everything
+        raise UserError(f"there is no preset or codec '{name}'; choose one of {', '.join(near)}")
+    return codecs.load(name)
+
+
 # -- One job ---------------------------------------------------------------------------------------
 
 
-@functools.lru_cache(maxsize=1)  # jobs on one signal follow each other
-def _signal(instance: Instance, crop: int | None, frames: int | None):
-    return results.load_signal(instance, crop, frames)
+def _options(job: Job):
+    from overfit.encoding import Options
+
+    plan = job.plan
+    method_name = presets()[job.preset]
+    lmbda = job.setting["lmbda"]
+    return Options(method_name, job.preset, lmbda, plan.steps, plan.seed, plan.set)
 
 
 def _encode(job: Job, signal, folder: Path, on_step: Callable | None) -> tuple[bytes, dict]:
     """The coded signal, and what is known of its making."""
     if job.preset is None:
-        codec, ((_, value),) = codecs.load(job.codec), job.setting.items()
-        missing = codec.missing()
-        if missing is not None:
-            raise UserError(missing)
+        codec, (value,) = codecs.load(job.codec), job.setting.values()
         start = time.perf_counter()
         data = codec.encode(signal, value)
         return data, {"seconds_encode": time.perf_counter() - start}
@@ -152,11 +157,7 @@ def _encode(job: Job, signal, folder: Path, on_step: Callable | None) -> tuple[b
 
     if isinstance(signal, Clip):
         raise UserError(f"{job.preset} cannot encode clips yet")
-    plan = job.plan
-    options = encoding.Options(
-        presets()[job.preset], job.preset, job.setting["lmbda"], plan.steps, plan.seed, plan.set,
-        checkpoint=str(folder / "checkpoints"),
-    )  # fmt: skip
+    options = _options(job)._replace(checkpoint=str(folder / "checkpoints"))
     start = time.perf_counter()
     (encoded,) = encoding.encode([signal], options, on_step)
     seconds = time.perf_counter() - start
@@ -171,13 +172,12 @@ _KEPT = (
 )  # fmt: skip
 
 
-def run_job(job: Job, folder: Path, on_step: Callable | None = None) -> dict[str, Any]:
+def run_job(job: Job, signal, folder: Path, on_step: Callable | None = None) -> dict[str, Any]:
     """Writes the coded signal below `folder`, decodes it from there and returns the record.
 
     Raises:
-      UserError: the input or the setting is at fault, or the codec is not installed.
+      UserError: the codec cannot take the signal or the setting, or is not installed.
     """
-    signal = _signal(job.instance, job.plan.crop, job.plan.frames)
     data, known = _encode(job, signal, folder, on_step)
     path = folder / job.file
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -248,6 +248,8 @@ def evaluate(
       UserError: an unknown method, or a folder that cannot be used.
     """
     todo = jobs(instances, plan)
+    _check_options(todo)
+    load = functools.lru_cache(maxsize=1)(results.load_signal)  # jobs on a signal follow each other
     failures = []
     with open_store(folder) as store:
         for number, job in enumerate(todo, 1):
@@ -258,7 +260,8 @@ def evaluate(
             progress(event)
             try:
                 on_step = functools.partial(_on_step, progress, event)
-                record = run_job(job, store.folder, on_step)
+                signal = load(job.instance, plan.crop, plan.frames)
+                record = run_job(job, signal, store.folder, on_step)
             except Exception as error:  # a damaged input must not cost the others their results
                 failure = Failure(job.name, job.label, job.setting, sentence(error))
                 failures.append(failure)
@@ -267,6 +270,16 @@ def evaluate(
                 store.append(record)
                 progress(event._replace(record=record))
     return failures
+
+
+def _check_options(todo: Sequence[Job]) -> None:
+    """Raises UserError for settings that no fit could have, before any has begun."""
+    fits = [job for job in todo if job.preset]
+    if fits:
+        from overfit import encoding
+
+        for job in fits:
+            encoding.configuration(_options(job))
 
 
 def _on_step(progress: Callable[[Event], None], event: Event, step) -> None:

@@ -59,25 +59,25 @@ def load_signal(instance: Instance, crop: int | None, frames: int | None = None)
     return load_clip(instance.path, frames)
 
 
-def decode_file(data: bytes, codec: str, shape: tuple[int, ...]):
-    """The signal in a coded file, as the codec named in a record decodes it."""
+def decode_file(data: bytes, codec: str, shape):
+    """The signal in a coded file, as the codec named in a record decodes it; shape: `.shape`."""
     if codec == "overfit":
         from overfit.decoding import decode
 
-        return decode(data)
+        return np.reshape(decode(data), shape)
     from overfit.codecs import codec as codecs
 
     return codecs.load(codec).decode(data, shape)
 
 
-def original(record: dict) -> np.ndarray:
-    """The picture that was coded: uint8 [H, W, 3] or [H, W, 1].
+def original(record: dict):
+    """The signal that was coded: uint8 [H, W, 3] or [H, W, 1], or a Clip.
 
     Raises:
       UserError: it is not where it was.
     """
     instance = Instance(record["dataset"], record["name"], record["input"], record["kind"])
-    return load_signal(instance, record["crop"])
+    return load_signal(instance, record["crop"], record["frames"])
 
 
 def decoded(record: dict, folder: str | os.PathLike[str]) -> np.ndarray:
@@ -92,7 +92,7 @@ def decoded(record: dict, folder: str | os.PathLike[str]) -> np.ndarray:
     except OSError as error:
         raise UserError(f"cannot read '{path}': {error.strerror}") from error
     shape = (record["height"], record["width"], record["channels"])
-    return np.reshape(decode_file(data, record["codec"], shape), shape)
+    return decode_file(data, record["codec"], shape)
 
 
 def _groups(records: Iterable[dict]) -> dict[str, dict[float, dict[str, dict]]]:
@@ -132,7 +132,7 @@ def average_curves(records: list[dict], averaging: str = "mean") -> list[Curve]:
                 bpp=tuple(_bpp(point, averaging) for point in points),
                 psnr=tuple(_psnr(point, averaging) for point in points),
                 ms_ssim=tuple(_mean(point, "ms_ssim") for point in points),
-                description=f"{label} on {_members(first['dataset'], len(names))}: {', '.join(names)}",
+                description=f"{label} on {_members(first['dataset'], names)}",
                 source=f"overfit evaluate; {AVERAGING[averaging]}",
                 macs_per_pixel=_mean(points[0], "macs_per_pixel"),
                 encoding_time=tuple(_mean(point, "seconds_encode") for point in points),
@@ -142,15 +142,17 @@ def average_curves(records: list[dict], averaging: str = "mean") -> list[Curve]:
     return curves
 
 
-def _members(dataset: str, count: int) -> str:
-    """Says when a public set is not whole."""
+def _members(dataset: str, names: list[str]) -> str:
+    """Names the members, and says how many a public set has."""
     total = LAYOUTS[dataset].count if dataset in LAYOUTS else None
-    return f"{count} of {dataset}" if total is None else f"{count} of the {total} of {dataset}"
+    of = "" if total is None else f" of {total}"
+    return f"{dataset}, {len(names)}{of}: {', '.join(names)}"
 
 
 def _mean(point: list[dict], key: str) -> float | None:
     values = [record.get(key) for record in point]
-    return None if None in values else float(np.mean(values))
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
 
 
 def _bpp(point: list[dict], averaging: str) -> float:
