@@ -169,9 +169,8 @@ def _position(anchor: str | None, curves: Sequence[Curve], measured: int) -> int
     for name in (anchor, f"overfit {anchor}"):
         if name in names:
             return names.index(name)
-    raise UserError(
-        f"there is no curve '{anchor}' to be the anchor; choose one of: {'; '.join(names)}"
-    )
+    known = f"choose one of: {'; '.join(names)}" if names else "no curve can be averaged yet"
+    raise UserError(f"there is no curve '{anchor}' to be the anchor; {known}")
 
 
 def _curve_row(curve: Curve, published: bool) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def _picture(record: dict, box: list[int]) -> tuple[dict, list[str]]:
         "choices": [],
     }
     try:
-        image = original(record)
+        image = np.asarray(original(record))
     except UserError as error:
         return about, [f"{record['name']}: no original to compare with: {error}"]
     if image.shape[:2] != (record["height"], record["width"]):

@@ -218,6 +218,21 @@ def test_nothing_usable_writes_nothing(folder, tmp_path, capsys):
     assert not out.exists()
 
 
+def test_an_unfinished_evaluation_has_a_page_too(folder, tmp_path, capsys):
+    """No picture has all results yet, so that there is nothing to average."""
+    records, _ = read_results(folder)
+    first = {"plain": "jpeg", HOSTILE_NAME: HOSTILE_LABEL}
+    kept = [json.dumps(r) for r in records if first[r["name"]] == r["label"]]
+    (folder / "results.jsonl").write_text("\n".join(kept) + "\n")
+    code, _ = _run(capsys, folder, "-o", tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text()
+    assert code == 0 and "No input has a result for every curve" in text
+    assert "jpeg, quality 10: no result for &lt;img" in text and "no result for plain" in text
+    assert text.count("<tr data-label=") == len(kept) == 4
+    code, err = _run(capsys, folder, "-o", tmp_path / "r.html", "--anchor", "jpeg")
+    assert code == 2 and "no curve can be averaged yet" in err
+
+
 def test_published_curves_stand_beside_and_can_be_the_anchor(folder, tmp_path, capsys):
     (tmp_path / "published").mkdir()
     measured = json.loads(next((folder / "curves").glob("jpeg*.json")).read_text())["results"]
