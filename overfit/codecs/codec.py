@@ -21,10 +21,11 @@ class Codec(NamedTuple):
     encode(signal, value) -> bytes: a whole file; the same bytes for the same input, whatever the
         number of cores.
     decode(bytes, shape) -> signal, where shape is `signal.shape`; raises UserError for a damaged
-        file. Damage is found as far as the format lets a decoder find it.
+        file, as far as its decoder notices: most formats carry no checksum.
     missing() -> None, or one sentence that names the package to install.
 
-    An image is uint8 [H, W, 3] (RGB), [H, W, 1] or [H, W] (grey); a clip is `overfit.io.clips.Clip`.
+    An image is uint8 [H, W, 3] (RGB), [H, W, 1] or [H, W] (grey); a clip is a `Clip` of
+    `overfit.io.clips`.
     """
 
     name: str
@@ -90,6 +91,6 @@ def _require(codec: Codec) -> None:
         raise UserError(sentence)
 
 
-def damaged(name: str, reason: str) -> UserError:
+def damaged(name: str, reason: str = "it cannot be decoded to its end") -> UserError:
     """The error of a decoder for bytes that are not a file of the expected picture or clip."""
     return UserError(f"the {name} file is damaged: {reason}; encode it again")

@@ -69,7 +69,7 @@ def _decode(data: bytes, shape: tuple[int, ...], form: _Format, name: str) -> np
         with Image.open(io.BytesIO(data), formats=(form.name,)) as picture:
             pixels = np.asarray(picture.convert(mode))
     except Exception as error:  # Pillow's readers raise nearly anything on damaged files
-        raise damaged(name, str(error).strip() or type(error).__name__) from error
+        raise damaged(name) from error
     if pixels.shape[:2] != tuple(shape[:2]):
         raise damaged(
             name,
@@ -139,7 +139,7 @@ CODECS = (
         "jxl",
         ".jxl",
         _Format("JXL", {"effort": 7}, "quality", 65536),
-        (10, 30, 60, 80, 90, 95),
+        (5, 20, 45, 70, 85, 93),
         range(1, 100),  # 100 is lossless and works otherwise
         missing=_missing_jxl,
     ),

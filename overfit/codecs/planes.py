@@ -1,7 +1,7 @@
 """Between signals and the planes that video encoders take: colour, padding, and back.
 
-Encoders want even sides of at least 16 px. Pictures are padded by repeating their last row and
-column and cropped again after decoding, which is common practice; a decoder that does not know
+Encoders want even sides, and not too short ones. Pictures are padded by repeating their last row
+and column and cropped again after decoding, which is common practice; a decoder that does not know
 the size shows the padded picture.
 """
 
@@ -15,7 +15,9 @@ from overfit.errors import UserError
 from overfit.io import colour
 from overfit.io.clips import Clip, ClipShape
 
-_MIN_SIDE = 16  # px; of x265 and VVenC, which refuse less
+_MIN_IMAGE = 16  # px a side; x265 and VVenC refuse less
+# x265 4.2 writes beyond its arrays when it looks ahead in clips less than 64 px wide.
+_MIN_CLIP = 64
 
 Planes = tuple[np.ndarray, ...]
 
@@ -26,13 +28,21 @@ class Layout(NamedTuple):
     pixels: str  # FFmpeg's name: "gray", "yuv420p", "yuv444p" or "gbrp"
     matrix: colour.Matrix | None = None  # None: no conversion
     full_range: bool = False
+    min_side: int = _MIN_CLIP  # px
+
+    def padded(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the picture that is coded."""
+        return (
+            max(self.min_side, height + height % 2),
+            max(self.min_side, width + width % 2),
+        )
 
 
 def image_layout(shape: tuple[int, ...]) -> Layout:
     """4:4:4 YCbCr, BT.601, full range, as BPG has it by default; or grey in full range."""
     if len(shape) == 3 and shape[2] == 3:
-        return Layout("yuv444p", colour.BT601, full_range=True)
-    return Layout("gray", full_range=True)
+        return Layout("yuv444p", colour.BT601, True, _MIN_IMAGE)
+    return Layout("gray", None, True, _MIN_IMAGE)
 
 
 def clip_layout(pixels: str, shape: ClipShape, name: str) -> Layout:
@@ -42,10 +52,6 @@ def clip_layout(pixels: str, shape: ClipShape, name: str) -> Layout:
             raise UserError(f"{name} takes RGB clips, not 4:2:0 ones; give a folder of images")
         return Layout("yuv420p")
     return Layout(pixels, None if pixels == "gbrp" else colour.BT709)
-
-
-def padded_size(height: int, width: int) -> tuple[int, int]:
-    return (max(_MIN_SIDE, height + height % 2), max(_MIN_SIDE, width + width % 2))
 
 
 def clip_planes(clip: Clip, layout: Layout) -> Iterator[Planes]:
@@ -107,7 +113,7 @@ def _join(planes: Planes, layout: Layout) -> np.ndarray:
 
 
 def _pad(planes: Planes, layout: Layout) -> Planes:
-    height, width = padded_size(*planes[0].shape)
+    height, width = layout.padded(*planes[0].shape)
     padded = []
     for plane, step in zip(planes, _steps(layout), strict=False):
         rows, columns = height // step - plane.shape[0], width // step - plane.shape[1]
@@ -116,8 +122,8 @@ def _pad(planes: Planes, layout: Layout) -> Planes:
 
 
 def _crop(planes: Planes, height: int, width: int, layout: Layout, name: str) -> Planes:
-    if planes[0].shape != padded_size(height, width):
-        found, due = planes[0].shape, padded_size(height, width)
+    found, due = planes[0].shape, layout.padded(height, width)
+    if found != due:
         raise damaged(name, f"it holds {found[1]}x{found[0]} px instead of {due[1]}x{due[0]}")
     return tuple(
         plane[: -(-height // step), : -(-width // step)]

@@ -7,8 +7,6 @@ after decoding. The file is a raw Annex B stream (.266).
 import subprocess
 from collections.abc import Iterator
 
-import numpy as np
-
 from overfit.codecs import libav, planes
 from overfit.codecs.codec import Codec
 from overfit.errors import UserError
@@ -31,8 +29,8 @@ def _encode(clip: Clip, value: float) -> bytes:
     import imageio_ffmpeg
 
     layout = planes.clip_layout("yuv420p", clip.shape, _NAME)
-    height, width = planes.padded_size(clip.height, clip.width)
-    colours = [] if layout.matrix is None else ["-colorspace", layout.matrix.name]
+    height, width = layout.padded(clip.height, clip.width)
+    colours = ["-colorspace", layout.matrix.name, "-color_range", "tv"] if layout.matrix else []
     command = [
         *(imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error"),
         *("-f", "rawvideo", "-pix_fmt", "yuv420p10le", "-s", f"{width}x{height}"),

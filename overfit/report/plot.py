@@ -105,6 +105,7 @@ def rd_figure(
         _set_window(axes, lines, log_rate)
         axes.set(xlabel="rate (bits per pixel)", ylabel=f"{label(metric)} (dB)", title=title)
         figure.legend(loc="outside right upper", fontsize=8.5, handlelength=2.6)
+        _fix_layout(figure)
     return figure
 
 
@@ -188,13 +189,14 @@ def complexity_figure(costs: Sequence[Cost], anchor: str, title: str = "") -> Fi
             axes.plot(macs, cost.bd_rate, marker, color=color, ms=size, mec="white", zorder=3)
         for level in levels.values():
             axes.axhline(level, color="#888888", lw=0.9, ls="--", zorder=1)
-        axes.margins(0.15, 0.08)
+        axes.margins(0.15, 0.08)  # room for the names
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.set(
             xlabel="decoder (MAC per pixel)", ylabel=f"BD-rate against {anchor} (%)", title=title
         )
         _name_levels(axes, levels)
-        _name_marks(figure, axes, marks, looks, levels.values())
+        _fix_layout(figure)
+        _name_marks(axes, marks, looks, levels.values())
     return figure
 
 
@@ -213,11 +215,10 @@ def _name_levels(axes, levels: dict[str, float]) -> None:
         )  # fmt: skip
 
 
-def _name_marks(figure, axes, marks, looks, levels) -> None:
+def _name_marks(axes, marks, looks, levels) -> None:
     """Names beside the marks, each at the side where it covers least."""
-    figure.draw_without_rendering()  # the layout, on which the room depends
     frame = axes.get_window_extent()
-    half = 5 * figure.dpi / 72  # px; half a mark
+    half = 5 * axes.figure.dpi / 72  # px; half a mark
     places = axes.transData.transform([(macs, cost.bd_rate) for cost, macs in marks])
     taken = [(x - half, y - half, x + half, y + half) for x, y in places]
     for level in levels:
@@ -250,6 +251,12 @@ def _clashes(box, taken, frame) -> int:
     covered = sum(left < r and x < right and bottom < t and y < top for x, y, r, t in taken)
     inside = frame.x0 <= left and right <= frame.x1 and frame.y0 <= bottom and top <= frame.y1
     return covered if inside else covered + len(taken)
+
+
+def _fix_layout(figure: Figure) -> None:
+    """Lays the figure out, once: otherwise it moves a little whenever it is drawn again."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
 
 
 # -- Files -----------------------------------------------------------------------------------------

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from overfit.codecs import classical
-from overfit.codecs.classical import CODECS, nearest_size
+from overfit.codecs import codec as registry
+from overfit.codecs.nearest import FAMILIAR, nearest_size
 from overfit.errors import UserError
 from overfit.metrics.psnr import psnr
 
@@ -37,16 +37,16 @@ def test_the_jpeg_nearest_in_size_is_found():
     for target in (900, 1500, 2500, 4000, 7000):
         anchor = nearest_size(IMAGE, "jpeg", target)
         best = min(abs(size - target) for size in sizes.values())
-        assert anchor.bytes == sizes[anchor.quality]
+        assert anchor.bytes == sizes[anchor.value]
         assert abs(anchor.bytes - target) <= best + 0.005 * target  # sizes ripple
 
 
-@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("codec", FAMILIAR)
 def test_an_anchor_is_a_real_file(codec):
     anchor = nearest_size(IMAGE, codec, 2000)
     buffer = io.BytesIO()
     options = {"jpeg": {"optimize": True, "subsampling": "4:2:0"}, "webp": {"method": 6}}[codec]
-    Image.fromarray(IMAGE).save(buffer, codec, quality=anchor.quality, **options)
+    Image.fromarray(IMAGE).save(buffer, codec, quality=anchor.value, **options)
     assert anchor.codec == codec
     assert anchor.bytes == buffer.tell()
     assert anchor.bytes == pytest.approx(2000, rel=0.1)
@@ -54,7 +54,7 @@ def test_an_anchor_is_a_real_file(codec):
     assert anchor.ms_ssim is None  # smaller than 161 px
 
 
-@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("codec", FAMILIAR)
 def test_more_bytes_give_better_images(codec):
     image = picture(161, 180)
     small, large = (nearest_size(image, codec, target) for target in (2000, 12000))
@@ -64,13 +64,13 @@ def test_more_bytes_give_better_images(codec):
     assert 0 < small.ms_ssim < large.ms_ssim < 1
 
 
-@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("codec", FAMILIAR)
 def test_targets_out_of_reach_give_the_ends_of_the_scale(codec):
-    assert nearest_size(IMAGE, codec, 0).quality <= 2  # JPEG at 1 is often larger than at 2
-    assert nearest_size(IMAGE, codec, 10**9).quality == 100
+    assert nearest_size(IMAGE, codec, 0).value <= 2  # JPEG at 1 is often larger than at 2
+    assert nearest_size(IMAGE, codec, 10**9).value == 100
 
 
-@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("codec", FAMILIAR)
 def test_grey_images(codec):
     grey = IMAGE[:, :, :1]
     anchor = nearest_size(grey, codec, 2000)
@@ -78,7 +78,7 @@ def test_grey_images(codec):
     assert 20 < anchor.psnr < math.inf
 
 
-@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("codec", FAMILIAR)
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 7, 3), (9, 1, 1), (40, 56, 3)])
 def test_noise_and_tiny_images_at_the_highest_quality(codec, shape):
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
@@ -86,10 +86,19 @@ def test_noise_and_tiny_images_at_the_highest_quality(codec, shape):
 
 
 def test_few_encodings_are_made(monkeypatch):
-    encode, calls = classical._encode, []
-    monkeypatch.setattr(classical, "_encode", lambda *a: calls.append(a) or encode(*a))
+    jpeg, calls = registry.load("jpeg"), []
+    counted = jpeg._replace(encode=lambda *a: calls.append(a) or jpeg.encode(*a))
+    monkeypatch.setattr(registry, "load", lambda name: counted)
     nearest_size(IMAGE, "jpeg", 2000)
     assert len(calls) <= 9
+
+
+def test_knobs_that_turn_the_other_way():
+    # The ratio of JPEG 2000 and the QP of HEVC make smaller files when turned up.
+    small, large = (nearest_size(IMAGE, "jpeg2000", target) for target in (1500, 6000))
+    assert small.bytes == pytest.approx(1500, rel=0.05)
+    assert large.bytes == pytest.approx(6000, rel=0.2)  # at this end the ratio takes large steps
+    assert small.value > large.value and small.psnr < large.psnr
 
 
 def test_images_beyond_the_format_are_refused():
@@ -104,5 +113,5 @@ def test_images_beyond_the_format_are_refused():
 
 
 def test_an_unknown_codec_is_refused():
-    with pytest.raises(ValueError, match="jpeg, webp"):
-        nearest_size(IMAGE, "heic", 1000)
+    with pytest.raises(UserError, match="jpeg, webp"):
+        nearest_size(IMAGE, "?", 1000)
