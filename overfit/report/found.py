@@ -2,7 +2,6 @@
 
 import datetime
 import json
-import math
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,7 +50,7 @@ def find(folder: str | os.PathLike[str]) -> Found:
 
 
 def setting_text(setting: dict[str, float]) -> str:
-    """ "lmbda 0.001": a point of a curve."""
+    """What a point of a curve is called: lmbda 0.001."""
     return ", ".join(f"{knob} {value:g}" for knob, value in setting.items())
 
 
@@ -61,25 +60,24 @@ def _damage(record: dict[str, Any]) -> str | None:
         if not isinstance(record.get(key), str) or not record[key].isprintable():
             return f"its '{key}' is no printable text"
     for key in _COUNTS:
-        if not isinstance(record.get(key), int) or record[key] <= 0:
+        if not isinstance(record.get(key), int) or not 0 < record[key] < 1 << 53:
             return f"its '{key}' is no count above 0"
     if not _is_number(record.get("bpp")) or record["bpp"] <= 0:
         return "its 'bpp' is no number above 0"
     if not isinstance(record.get("crop"), int | None):
         return "its 'crop' is neither a number of pixels nor null"
     for key in _FIGURES:
-        if record.get(key) is not None and not _is_number(record[key]):
-            return f"its '{key}' is no number"
+        if key not in record or record[key] is not None and not _is_number(record[key]):
+            return f"its '{key}' is neither a number nor null"
     setting = record.get("setting")
-    if not isinstance(setting, dict) or len(setting) != 1:
-        return "its 'setting' is not one name with a value"
-    if not _is_number(*setting.values()):
-        return "its 'setting' has no number"
+    if not isinstance(setting, dict) or len(setting) != 1 or not _is_number(*setting.values()):
+        return "its 'setting' is not one name with a number"
     return None
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is a finite number; JSON as Python reads it has others, and endless integers."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def _failures(path: Path) -> tuple[list[dict], list[str]]:
@@ -97,7 +95,7 @@ def _failures(path: Path) -> tuple[list[dict], list[str]]:
             }
             for failure in failures
         ], []
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         return [], [f"'{path}' cannot be read: {type(error).__name__}: {error}"]
 
 

@@ -68,10 +68,13 @@ def _central(image: np.ndarray) -> tuple[np.ndarray, list[int]]:
     return image[top : top + height, left : left + width], [left, top, width, height]
 
 
-def figures(record: dict) -> str:
-    """Rate and quality of a record, in words for a caption."""
-    quality = "lossless" if record["mse"] == 0 else f"{record['psnr']:.2f} dB"
-    return f"({record['bpp']:.3f} bpp, {quality})"
+def _figures(record: dict) -> str:
+    """Rate and quality of a record, in a caption."""
+    if record["mse"] == 0:
+        quality = ", lossless"
+    else:
+        quality = "" if record["psnr"] is None else f", {record['psnr']:.2f} dB"
+    return f"({record['bpp']:.3f} bpp{quality})"
 
 
 def crops(records: list[dict], folder: str | os.PathLike[str], budget: int) -> Samples:
@@ -101,7 +104,7 @@ def crops(records: list[dict], folder: str | os.PathLike[str], budget: int) -> S
                 "key": record["key"],
                 "place": [labels.index(record["label"]), record["bpp"]],
                 "text": f"{record['label']}, {setting_text(record['setting'])}",
-                "figures": figures(record),
+                "figures": _figures(record),
                 "uri": uri,
             }
         )

@@ -197,6 +197,24 @@ def test_damage_is_listed_and_the_rest_is_shown(folder, tmp_path, capsys):
     assert "no count above 0" in page and page.count("<tr data-label=") == 7
 
 
+def test_no_single_record_can_spoil_the_page(folder):
+    """Results are edited, merged and sent around."""
+    records, _ = read_results(folder)
+    damages = (
+        {"psnr": float("nan")}, {"bpp": 0}, {"bytes": 10**400}, {"setting": {"quality": "40"}},
+        {"label": "two\nlines"}, {"name": None}, {"crop": "all"},
+    )  # fmt: skip
+    changed = [record | damage for record, damage in zip(records, damages, strict=False)]
+    del records[7]["macs_per_pixel"]
+    extra = [records[0] | {"key": "intact", "device": ["odd"], "versions": 7, "psnr": None}]
+    lines = [json.dumps(record) for record in [*changed, records[7], *extra]]
+    (folder / "results.jsonl").write_text("\n".join(lines) + "\n")
+    page = build(folder)
+    assert page.results == 1 and len(page.problems) == 8, page.problems
+    (folder / "summary.json").write_text('{"failures": [{}]}')
+    assert "summary.json" in build(folder).problems[-1]
+
+
 def test_a_report_without_the_original_pictures(folder, tmp_path, capsys):
     """Results are often looked at on another machine than the one that made them."""
     text = (folder / "results.jsonl").read_text()
