@@ -124,7 +124,6 @@ def test_bad_files_do_not_stop_the_good_ones(plot, folder, tmp_path):
     assert "other.json" in other and "'bpp'" in other
     assert "missing.json" in missing and "No such file" in missing
     assert last.startswith("overfit: error: ")
-    assert all(name in last for name in ("damaged.json", "other.json", "missing.json"))
     assert (tmp_path / "rd.svg").exists()
 
 

@@ -10,8 +10,11 @@ import importlib
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
+
 from overfit.errors import UserError
 
+_CHANNELS = ((), (1,), (3,))  # what may follow [H, W] in the shape of an image
 _MODULES = ("pillow_codecs", "libav", "vvenc")  # each defines CODECS
 
 
@@ -75,6 +78,8 @@ def _checked(codec: Codec) -> Codec:
 
     def encode(signal, value: float) -> bytes:
         _require(codec)
+        if codec.kind == "image":
+            _check_image(signal)
         if not low <= value <= high:
             raise UserError(f"{codec.name} has a {codec.knob} from {low} to {high}, not {value}")
         return codec.encode(signal, value)
@@ -84,6 +89,11 @@ def _checked(codec: Codec) -> Codec:
         return codec.decode(data, shape)
 
     return codec._replace(encode=encode, decode=decode)
+
+
+def _check_image(image: np.ndarray) -> None:
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in _CHANNELS:
+        raise ValueError(f"expected uint8 RGB or grey, got {image.dtype} {image.shape}")
 
 
 def _require(codec: Codec) -> None:

@@ -7,12 +7,14 @@ the smallest that FFmpeg and players open. Encoders write their settings into th
 The same input gives the same bytes whatever the number of cores, with one version of PyAV.
 """
 
+import functools
 import io
 import itertools
 import os
+import platform
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -24,9 +26,12 @@ from overfit.io.clips import Clip, ClipShape, plane_samples
 _EXTENSIONS = {"libx264": ".264", "libx265": ".265", "libsvtav1": ".obu"}
 _MUXERS = {"libx264": "h264", "libx265": "hevc", "libsvtav1": "obu"}
 
-# What holds for every stream of an encoder. One thread per frame: with more, the rate control and
-# the motion search of x264 and x265 depend on their number. Parallel rows in x265 do not.
+# What holds for every stream of an encoder.
 _FIXED = {
+    # With AVX-512, mbtree of x264 r3222 reads past its rows where these are not a multiple of 128
+    # px, and the bytes change from run to run; all instruction sets give the same otherwise.
+    "libx264": "asm=SSE42" if platform.machine().lower() in ("x86_64", "amd64") else "",
+    # With more frames at a time, rate control depends on their number. Rows in parallel are safe.
     "libx265": "frame-threads=1:info=0:log-level=none",
     "libsvtav1": "lp=1",
 }
@@ -70,6 +75,7 @@ def encode_frames(
     """The stream of padded frames; size is (height, width) in px."""
     import av
     from av.bitstream import BitStreamFilterContext
+    from av.error import FFmpegError
 
     # SVT-AV1 prints its configuration to stderr unless told otherwise before it starts; 1: errors.
     os.environ.setdefault("SVT_LOG", "1")
@@ -77,7 +83,8 @@ def encode_frames(
     buffer = io.BytesIO()
     try:
         with av.open(buffer, "w", format=_MUXERS[preset.encoder]) as container:
-            stream = container.add_stream(preset.encoder, rate=fps, options=options)
+            added = container.add_stream(preset.encoder, rate=fps, options=options)
+            stream = cast("av.VideoStream", added)
             stream.height, stream.width = size
             stream.pix_fmt = layout.pixels
             # NAL units of type 6 hold nothing but the settings of x264 in these streams.
@@ -87,7 +94,7 @@ def encode_frames(
             for picture in itertools.chain(pictures, [None]):  # None: hand out what is held back
                 for packet in stream.encode(picture):
                     container.mux(without_text.filter(packet))
-    except av.FFmpegError as error:
+    except FFmpegError as error:
         raise UserError(
             f"{preset.name} cannot encode {size[1]}x{size[0]} px at {fps} frames per second: "
             f"{error.strerror}; compare on a part of it"
@@ -96,7 +103,7 @@ def encode_frames(
 
 
 def _options(preset: Preset, value: float, layout: planes.Layout) -> dict[str, str]:
-    parameters = [f"{preset.knob}={value:g}", _FIXED.get(preset.encoder), preset.parameters]
+    parameters = [f"{preset.knob}={value:g}", _FIXED[preset.encoder], preset.parameters]
     options = {
         "preset": preset.preset,
         preset.encoder.removeprefix("lib") + "-params": ":".join(filter(None, parameters)),
@@ -117,7 +124,7 @@ def _frame(samples: planes.Planes, layout: planes.Layout, index: int):
     for plane, part in zip(frame.planes, samples, strict=True):
         rows = np.zeros((plane.height, plane.line_size), np.uint8)
         rows[:, : part.shape[1]] = part
-        plane.update(rows)
+        plane.update(rows.tobytes())
     frame.pts = index
     return frame
 
@@ -129,15 +136,16 @@ def decode_frames(data: bytes, muxer: str, name: str) -> Iterator[planes.Planes]
     HEVC it conceals without a word.
     """
     import av
+    from av.error import FFmpegError
 
     try:
-        with av.open(io.BytesIO(data), format=muxer) as container:
+        with av.open(io.BytesIO(data), "r", format=muxer) as container:
             stream = container.streams.video[0]
             stream.codec_context.options = {"err_detect": "explode"}
             for frame in container.decode(stream):
                 excess = frame.format.components[0].bits - 8
                 yield tuple(_eight_bits(plane, excess) for plane in frame.planes)
-    except (av.FFmpegError, IndexError) as error:
+    except (FFmpegError, IndexError) as error:
         raise damaged(name) from error
 
 
@@ -173,7 +181,7 @@ def _video(preset: Preset) -> Codec:
         range(63 if preset.encoder == "libsvtav1" else 51, -1, -1),
         encode,
         decode,
-        lambda: missing(preset.encoder),
+        functools.partial(missing, preset.encoder),
     )
 
 
@@ -242,7 +250,7 @@ CODECS = (
         range(51, -1, -1),
         _encode_intra,
         _decode_intra,
-        lambda: missing(INTRA.encoder),
+        functools.partial(missing, INTRA.encoder),
     ),
     *(_video(preset) for preset in PRESETS),
 )

@@ -19,8 +19,7 @@ class _Format(NamedTuple):
 
     name: str  # Pillow's
     options: Mapping[str, Any]
-    knob: str  # Pillow's option that takes the value
-    max_side: int  # px; limit of the encoder
+    max_side: int | None = None  # px; limit of the encoder or the decoder
 
 
 def _codec(
@@ -42,7 +41,7 @@ def _codec(
 
 
 def _encode(image: np.ndarray, value: float, form: _Format, name: str) -> bytes:
-    if max(image.shape[:2]) > form.max_side:
+    if form.max_side and max(image.shape[:2]) > form.max_side:
         raise UserError(
             f"an image of {image.shape[1]} x {image.shape[0]} px is too large for {name}, which "
             f"ends at {form.max_side} px a side; compare on a part of it"
@@ -97,10 +96,12 @@ def _avif(name: str, subsampling: str, ladder: tuple[float, ...]) -> Codec:
         "subsampling": subsampling,
         "codec": "aom",
         "speed": 4,  # 0 (slowest) to 10
-        "autotiling": False,  # tiles would depend on the number of cores
+        # Tiles and parallel rows would make the bytes depend on the number of cores.
+        "autotiling": False,
+        "max_threads": 1,
         "advanced": {"tune": "psnr"},  # libavif's own choice aims at perceived quality
     }
-    form = _Format("AVIF", options, "quality", 65536)
+    form = _Format("AVIF", options, 32768)
     return _codec(name, ".avif", form, ladder, range(0, 101), missing=_missing_avif)
 
 
@@ -109,7 +110,7 @@ CODECS = (
     _codec(
         "jpeg",
         ".jpg",
-        _Format("JPEG", {"optimize": True, "subsampling": "4:2:0"}, "quality", 65500),
+        _Format("JPEG", {"optimize": True, "subsampling": "4:2:0"}, 65500),
         (5, 15, 35, 60, 80, 90),
         range(1, 101),
     ),
@@ -117,7 +118,7 @@ CODECS = (
     _codec(
         "webp",
         ".webp",
-        _Format("WEBP", {"method": 6}, "quality", 16383),
+        _Format("WEBP", {"method": 6}, 16383),
         (1, 15, 45, 75, 88, 95),
         range(0, 101),
     ),
@@ -125,7 +126,7 @@ CODECS = (
     _codec(
         "jpeg2000",
         ".jp2",
-        _Format("JPEG2000", {"irreversible": True, "quality_mode": "rates"}, "ratio", 65535),
+        _Format("JPEG2000", {"irreversible": True, "quality_mode": "rates"}),
         (240, 120, 60, 30, 18, 12),
         range(1000, 0, -1),
         knob="ratio",
@@ -138,7 +139,7 @@ CODECS = (
     _codec(
         "jxl",
         ".jxl",
-        _Format("JXL", {"effort": 7}, "quality", 65536),
+        _Format("JXL", {"effort": 7}),
         (5, 20, 45, 70, 85, 93),
         range(1, 100),  # 100 is lossless and works otherwise
         missing=_missing_jxl,

@@ -106,9 +106,11 @@ def _split(rgb: np.ndarray, layout: Layout) -> Planes:
 def _join(planes: Planes, layout: Layout) -> np.ndarray:
     """uint8 [H, W, 3]: the inverse of `_split`."""
     if layout.matrix is None:
-        return np.stack([planes[2], planes[0], planes[1]], axis=-1)
+        green, blue, red = planes
+        return np.stack([red, green, blue], axis=-1)
     if layout.pixels == "yuv420p":
-        return colour.yuv420_to_rgb(*planes, layout.matrix, layout.full_range)
+        y, cb, cr = planes
+        return colour.yuv420_to_rgb(y, cb, cr, layout.matrix, layout.full_range)
     return colour.ycbcr_to_rgb(np.stack(planes, axis=-1), layout.matrix, layout.full_range)
 
 

@@ -64,7 +64,8 @@ def run(arguments) -> dict:
     from overfit import settings
     from overfit.display import batch_display
     from overfit.evaluation.datasets import find_all
-    from overfit.evaluation.evaluate import Plan, evaluate, summarize
+    from overfit.evaluation.evaluate import Plan, evaluate
+    from overfit.report.summary import summarize
 
     instances = find_all(arguments.dataset, arguments.only)
     plan = Plan(

@@ -8,7 +8,6 @@ import functools
 import hashlib
 import json
 import os
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,8 +21,7 @@ from overfit.evaluation.datasets import Instance
 from overfit.evaluation.measure import quality
 from overfit.io.atomic import atomic_write
 from overfit.io.clips import Clip
-from overfit.jobs.store import finite, open_store, read_results
-from overfit.report.curves import write_curve
+from overfit.jobs.store import open_store
 
 
 class Plan(NamedTuple):
@@ -60,7 +58,7 @@ class Job(NamedTuple):
     def file(self) -> str:
         """Of the coded signal, relative to the folder of results."""
         ((knob, value),) = self.setting.items()
-        return f"files/{_slug(self.label)}/{knob}={value:g}/{self.name}{self.extension}"
+        return f"files/{results.slug(self.label)}/{knob}={value:g}/{self.name}{self.extension}"
 
     def key(self) -> str:
         """Of what the result depends on; an input counts by its path, size and time of change."""
@@ -82,11 +80,6 @@ class Failure(NamedTuple):
     def __str__(self) -> str:
         where = " ".join(f"{knob}={value:g}" for knob, value in self.setting.items())
         return f"{self.name}, {self.label}, {where}: {self.error}"
-
-
-def _slug(label: str) -> str:
-    """A label as the name of a file."""
-    return re.sub(r"[^\w.=-]+", "_", label)
 
 
 def _identity(path: str) -> list:
@@ -112,7 +105,7 @@ def jobs(instances: Sequence[Instance], plan: Plan) -> list[Job]:
     for name in plan.methods:
         if name in known:
             changes = "".join(f", {key}={value}" for key, value in plan.set.items())
-            label = f"{name}, {plan.steps} steps{changes}"
+            label = f"overfit {name}, {plan.steps} steps{changes}"
             curves.append((label, "overfit", name, ".ovf", "lmbda", plan.lmbdas))
         else:
             codec = _anchor(name, known)
@@ -137,13 +130,11 @@ def _anchor(name: str, known: Mapping[str, str]) -> codecs.Codec:
 # -- One job ---------------------------------------------------------------------------------------
 
 
-def _options(job: Job):
+def _options(job: Job, preset: str):
     from overfit.encoding import Options
 
-    plan = job.plan
-    method_name = presets()[job.preset]
-    lmbda = job.setting["lmbda"]
-    return Options(method_name, job.preset, lmbda, plan.steps, plan.seed, plan.set)
+    plan, lmbda = job.plan, job.setting["lmbda"]
+    return Options(presets()[preset], preset, lmbda, plan.steps, plan.seed, plan.set)
 
 
 def _encode(job: Job, signal, folder: Path, on_step: Callable | None) -> tuple[bytes, dict]:
@@ -157,7 +148,7 @@ def _encode(job: Job, signal, folder: Path, on_step: Callable | None) -> tuple[b
 
     if isinstance(signal, Clip):
         raise UserError(f"{job.preset} cannot encode clips yet")
-    options = _options(job)._replace(checkpoint=str(folder / "checkpoints"))
+    options = _options(job, job.preset)._replace(checkpoint=str(folder / "checkpoints"))
     start = time.perf_counter()
     (encoded,) = encoding.encode([signal], options, on_step)
     seconds = time.perf_counter() - start
@@ -274,44 +265,12 @@ def evaluate(
 
 def _check_options(todo: Sequence[Job]) -> None:
     """Raises UserError for settings that no fit could have, before any has begun."""
-    fits = [job for job in todo if job.preset]
-    if fits:
-        from overfit import encoding
+    for job in todo:
+        if job.preset:
+            from overfit import encoding
 
-        for job in fits:
-            encoding.configuration(_options(job))
+            encoding.configuration(_options(job, job.preset))
 
 
 def _on_step(progress: Callable[[Event], None], event: Event, step) -> None:
     progress(event._replace(step=step))
-
-
-def summarize(
-    folder: str | os.PathLike[str], failures: Sequence[Failure], averaging: str = "mean"
-) -> dict[str, Any]:
-    """Writes FOLDER/curves/*.json, in CompressAI's schema, and FOLDER/summary.json; the latter.
-
-    The summary is of all results in the folder, whenever they were made.
-    """
-    records, damaged = read_results(folder)
-    path = Path(folder)
-    curves = results.average_curves(records, averaging)
-    (path / "curves").mkdir(exist_ok=True)
-    for old in (path / "curves").glob("*.json"):
-        old.unlink()
-    for curve in curves:
-        write_curve(path / "curves" / f"{_slug(curve.name)}.json", curve)
-    names = results.common_names(records)
-    summary = {
-        "averaging": averaging,
-        "averaging_means": results.AVERAGING[averaging],
-        "averaged_over": names,
-        "left_out": sorted({record["name"] for record in records} - set(names)),
-        "results": len(records),
-        "curves": [curve._asdict() for curve in curves],
-        "failures": [failure._asdict() for failure in failures],
-        "damaged": damaged,
-    }
-    with atomic_write(path / "summary.json") as file:
-        file.write(json.dumps(finite(summary), indent=1).encode() + b"\n")
-    return summary

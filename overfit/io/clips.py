@@ -12,13 +12,14 @@ import os
 import re
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import BinaryIO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 import numpy as np
 
 from overfit.errors import UserError
 from overfit.io.images import load_image
 
+_MAX_SIDE = 16384  # px; more in a header means that it is damaged
 _FPS = Fraction(25)  # where a source does not know its own: FFmpeg's choice for image sequences
 
 # Pixel formats of PyAV that are 8-bit RGB in another order.
@@ -132,7 +133,8 @@ def _open(name: str) -> Iterator[_Source]:
         if os.path.isdir(name):
             yield _folder(name)
         elif extension in (".y4m", ".yuv"):
-            with lzma.open(name) if packed else open(name, "rb") as file:
+            opened = lzma.open(name) if packed else open(name, "rb")
+            with cast(IO[bytes], opened) as file:
                 yield (_y4m if extension == ".y4m" else _raw)(file, name)
         elif packed:
             raise UserError(
@@ -191,7 +193,7 @@ def _natural(name: str) -> list[str | int]:
 # -- YUV4MPEG2 and raw 4:2:0 -----------------------------------------------------------------------
 
 
-def _y4m(file: BinaryIO, name: str) -> _Source:
+def _y4m(file: IO[bytes], name: str) -> _Source:
     """Format: https://wiki.multimedia.cx/index.php/YUV4MPEG2."""
     header = file.readline(1024)
     if not header.startswith(b"YUV4MPEG2 ") or not header.endswith(b"\n"):
@@ -230,28 +232,35 @@ def _y4m(file: BinaryIO, name: str) -> _Source:
     return _Source("yuv420", height, width, fps, frames())
 
 
-def _raw(file: BinaryIO, name: str) -> _Source:
+def _raw(file: IO[bytes], name: str) -> _Source:
     """Name convention: https://www.offminor.de/vooya-usage.html."""
     stem = os.path.basename(name)
-    found = re.search(r"(\d+)x(\d+)(?:_(\d+(?:\.\d+)?)(?:fps|hz)?(?=[_.]))?", stem, re.IGNORECASE)
+    found = re.search(r"(\d+)x(\d+)", stem)
     if not found:
         raise UserError(
             f"'{name}' has no size in its name, and a raw file tells it nowhere else; rename it, "
             "say name_416x240_50fps.yuv"
         )
-    rate = found[3] or next(iter(re.findall(r"(\d+(?:\.\d+)?)(?:fps|hz)", stem, re.I)), None)
-    if rate is None:
+    number = r"(\d+(?:\.\d+)?)"
+    rate = re.search(number + "(?:fps|hz)", stem, re.IGNORECASE) or re.match(
+        f"_(?!420[_.]){number}[_.]", stem[found.end() :]
+    )
+    if not rate:
         raise UserError(
             f"'{name}' has no frame rate in its name, and a raw file tells it nowhere else; rename "
-            f"it, say name_{found[1]}x{found[2]}_50fps.yuv"
+            f"it, say name_{found[0]}_50fps.yuv"
         )
-    other = re.search(r"(?:9|1[0-6])[-_ ]?(?:bit|le|be)|(?:p|i|yuv|_)(?:400|422|444)", stem, re.I)
+    other = re.search(
+        r"(?<!\d)(?:9|1[0-6])[-_ ]?bit|[p_]1[0-6][lb]e(?![a-z])|[piv_]4(?:00|22|44)(?![0-9x])",
+        stem,
+        re.IGNORECASE,
+    )
     if other:
         raise UserError(
-            f"'{name}' is '{other[0]}' by its name, and only 8-bit 4:2:0 is supported; convert it "
-            "(ffmpeg -pix_fmt yuv420p)"
+            f"'{name}' is '{other[0].lstrip('_')}' by its name, and only 8-bit 4:2:0 is supported; "
+            "convert it (ffmpeg -pix_fmt yuv420p)"
         )
-    height, width, fps = int(found[2]), int(found[1]), _frame_rate(rate)
+    height, width, fps = int(found[2]), int(found[1]), _frame_rate(rate[1])
     _check_geometry(height, width, fps, name)
 
     def frames() -> Iterator[np.ndarray]:
@@ -269,13 +278,13 @@ def _frame_rate(text: str) -> Fraction:
 
 
 def _check_geometry(height: int, width: int, fps: Fraction, name: str) -> None:
-    if not (0 < height <= 65536 and 0 < width <= 65536 and fps > 0):
+    if not (0 < height <= _MAX_SIDE and 0 < width <= _MAX_SIDE and fps > 0):
         raise UserError(
             f"'{name}' claims {width}x{height} px at {fps} frames per second; check how it was made"
         )
 
 
-def _read_frame(file: BinaryIO, height: int, width: int, name: str) -> np.ndarray | None:
+def _read_frame(file: IO[bytes], height: int, width: int, name: str) -> np.ndarray | None:
     """The next 4:2:0 frame, uint8 [samples]; None at the end of the file."""
     size = height * width + 2 * (-(-height // 2) * -(-width // 2))
     data = file.read(size)
@@ -297,6 +306,7 @@ def _truncated(name: str) -> UserError:
 def _video(name: str) -> Iterator[_Source]:
     try:
         import av
+        from av.error import FFmpegError
     except ImportError as error:
         raise UserError(
             f"reading '{name}' needs PyAV; run: pip install 'overfit[anchors]'"
@@ -333,7 +343,7 @@ def _video(name: str) -> Iterator[_Source]:
                     yield _samples(frame, form)
 
             yield _Source(form, first.height, first.width, stream.average_rate or _FPS, frames())
-    except av.FFmpegError as error:
+    except FFmpegError as error:
         raise UserError(
             f"cannot read '{name}': {error.strerror or error}; check that it is a complete video"
         ) from error

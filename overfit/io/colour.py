@@ -39,7 +39,8 @@ def rgb_to_ycbcr(rgb: np.ndarray, matrix: Matrix, full_range: bool) -> np.ndarra
 
 def ycbcr_to_rgb(ycbcr: np.ndarray, matrix: Matrix, full_range: bool) -> np.ndarray:
     """The inverse of `rgb_to_ycbcr`, clipped to 0..255."""
-    return _rgb(*np.moveaxis(ycbcr.astype(np.float64), -1, 0), matrix, full_range)
+    y, cb, cr = np.moveaxis(ycbcr.astype(np.float64), -1, 0)
+    return _rgb(y, cb, cr, matrix, full_range)
 
 
 def rgb_to_yuv420(

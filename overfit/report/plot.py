@@ -33,7 +33,20 @@ _COLORS = (  # distinct on white and for most color-blind readers; red is kept f
 )  # fmt: skip
 _GRAYS = ("#222222", "#6f6f6f", "#a3a3a3")  # of classical codecs, which are dashed
 _MARKERS = "os^Dv<>Ph"
-_CLASSICAL = ("JPEG", "WebP", "BPG", "HM", "HEVC", "VTM", "AV1", "AVIF", "x26")
+_CLASSICAL = (
+    "jpeg",
+    "jxl",
+    "webp",
+    "bpg",
+    "hm",
+    "hevc",
+    "vtm",
+    "vvenc",
+    "av1",
+    "avif",
+    "svt",
+    "x26",
+)
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
     "font.size": 9,
@@ -120,7 +133,7 @@ def is_ours(name: str) -> bool:
 
 
 def _is_classical(name: str) -> bool:
-    return name.startswith(_CLASSICAL)
+    return name.lower().startswith(_CLASSICAL)
 
 
 def _looks(names: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -257,6 +270,27 @@ def _fix_layout(figure: Figure) -> None:
     """Lays the figure out, once: otherwise it moves a little whenever it is drawn again."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
+
+
+# -- Steps -----------------------------------------------------------------------------------------
+
+
+def steps_figure(points: Sequence[tuple[int, float]], anchor: str, title: str = "") -> Figure:
+    """BD-rate against the steps of the fit, on a logarithmic axis (as in Figure 23 of C3's paper).
+
+    Args:
+      points: (steps, BD-rate in per cent).
+    """
+    steps, rates = zip(*sorted(points), strict=True)
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(6.0, 4.0), layout="constrained")
+        axes = figure.add_subplot(xscale="log")
+        axes.plot(steps, rates, marker="o", color=_OURS, lw=2.0, ms=6)
+        axes.set_xticks(steps, [f"{count:g}" for count in steps])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set(xlabel="steps", ylabel=f"BD-rate against {anchor} (%)", title=title)
+        _fix_layout(figure)
+    return figure
 
 
 # -- Files -----------------------------------------------------------------------------------------

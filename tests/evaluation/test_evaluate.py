@@ -90,7 +90,7 @@ def test_a_preset_is_fitted_and_its_file_decoded(capsys, pictures, tmp_path):
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary == json.loads((tmp_path / "o" / "summary.json").read_text())
     (curve,) = summary["curves"]
-    assert curve["name"] == "c3-kodak, 5 steps, latents.num_grids=4"
+    assert curve["name"] == "overfit c3-kodak, 5 steps, latents.num_grids=4"
     assert curve["bpp"] == [np.mean([r["bpp"] for r in records])]
 
 
@@ -139,36 +139,6 @@ def test_bad_options_are_refused_before_anything_is_written(capsys, pictures, tm
     code, _, err = run(capsys, pictures, "-o", tmp_path / "o", *arguments)
     assert code == 2 and err.startswith("overfit: error: ") and len(err.splitlines()) == 1
     assert not (tmp_path / "o").exists()
-
-
-def _record(name, label, value, **figures):
-    defaults = {"dataset": "kodak", "ms_ssim": None, "seconds_encode": 1.0, "seconds_decode": 0.5}
-    bpp = 8 * figures["bytes"] / figures["pixels"]
-    return {"name": name, "label": label, "setting": {"q": value}, "bpp": bpp} | defaults | figures
-
-
-def test_the_two_averages_by_hand():
-    small = _record("a", "x", 1.0, bytes=100, pixels=100, mse=1.0, psnr=48.1308)
-    large = _record("b", "x", 1.0, bytes=600, pixels=300, mse=5.0, psnr=41.1411)
-    (mean,) = results.average_curves([small, large], "mean")
-    assert mean.bpp == pytest.approx((12.0,)) and mean.psnr == pytest.approx((44.63595,))
-    (pooled,) = results.average_curves([small, large], "pooled")
-    assert pooled.bpp == pytest.approx((14.0,))
-    assert pooled.psnr == pytest.approx((10 * np.log10(255**2 / 4),))
-    assert "mean squared error" in pooled.source and "kodak, 2 of 24: a, b" in pooled.description
-
-
-def test_only_pictures_that_every_point_has_are_averaged():
-    figures = {"pixels": 100, "mse": 1.0, "psnr": 48.0}
-    records = [
-        _record(name, label, value, bytes=size, **figures)
-        for name, size in (("a", 100), ("b", 900))
-        for label, value in (("x", 1.0), ("x", 2.0), ("y", 1.0))
-    ]
-    del records[4]  # b at x, 2.0
-    assert results.common_names(records) == ["a"]
-    assert {curve.bpp for curve in results.average_curves(records)} == {(8.0, 8.0), (8.0,)}
-    assert results.average_curves(records[:3] + [records[3] | {"label": "z"}]) == []
 
 
 def test_the_curves_are_written_in_the_schema_of_compressai(capsys, pictures, tmp_path):
