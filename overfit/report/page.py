@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from overfit.errors import UserError
-from overfit.evaluation.results import AVERAGING, average_curves, common_names
 from overfit.report.comparison import Comparison, compare
 from overfit.report.curves import Curve, points, read_curve
 from overfit.report.found import Found, find, setting_text
+from overfit.report.summary import AVERAGING, average_curves, common_names
 
 try:
     import jinja2

@@ -19,12 +19,13 @@ from overfit import decoding
 from overfit.cli import main
 from overfit.errors import UserError
 from overfit.evaluation.datasets import find_all
-from overfit.evaluation.evaluate import Failure, Plan, evaluate, summarize
+from overfit.evaluation.evaluate import Failure, Plan, evaluate
 from overfit.evaluation.measure import quality
 from overfit.jobs.store import read_results
 from overfit.report import pictures, samples
 from overfit.report.curves import Curve, write_curve
 from overfit.report.page import build
+from overfit.report.summary import summarize
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 HOSTILE_NAME = "<img src=x onerror=alert(1)>&\"'"
