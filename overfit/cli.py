@@ -11,7 +11,7 @@ from typing import NoReturn
 from overfit import __version__
 from overfit.errors import PartialFailure, UserError, sentence
 
-COMMANDS = ("encode", "decode", "info", "evaluate", "plot")  # overfit.commands.NAME
+COMMANDS = ("encode", "decode", "info", "evaluate", "report", "plot")  # overfit.commands.NAME
 
 
 class _Parser(argparse.ArgumentParser):

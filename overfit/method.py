@@ -29,6 +29,21 @@ class Anneal(NamedTuple):
     hard: Any  # shape=(), bool; True in stage 2, where latents are rounded
 
 
+class Plane(NamedTuple):
+    """Some of the symbols in a file, as a picture."""
+
+    name: str
+    values: Any  # int32 [rows, columns]
+    bits: Any  # float64 [rows, columns]; what each symbol takes in the file
+
+
+class Inspection(NamedTuple):
+    """Where the bits of a file's latents go."""
+
+    planes: list[Plane]
+    bit_map: Any  # float64 [height, width]; bits per pixel, of all planes together
+
+
 class Method(NamedTuple):
     """A codec that is fitted to each signal.
 
@@ -42,6 +57,7 @@ class Method(NamedTuple):
     macs(shape, config) -> multiply-accumulates of the decoder per pixel, by component.
     describe(sections) -> {name: value}: what `overfit info` says about a file.
     presets: name -> config.
+    inspect(code, base) -> Inspection: where the bits go; None where a method cannot tell.
     """
 
     name: str
@@ -55,6 +71,7 @@ class Method(NamedTuple):
     macs: Callable
     describe: Callable
     presets: Mapping[str, Any]
+    inspect: Callable | None = None
 
 
 def load(name: str) -> Method:

@@ -116,13 +116,19 @@ def _escape_bits(coarse: int) -> str:
     return ("1" if coarse < 0 else "0") + "0" * (len(code) - 1) + code
 
 
-def bits(values: np.ndarray, location, scale) -> float:
-    """What `Encoder.code` would spend on int64 `values`, without coding them."""
+def costs(values: np.ndarray, location, scale) -> np.ndarray:
+    """Bits that `Encoder.code` would spend on each of int64 `values`: float64, of their shape."""
     values, location, scale = np.broadcast_arrays(values, location, scale)
     symbols, coarse, _, row, low_bits = _to_symbols(values, location, scale)
-    escaped = np.abs(coarse[symbols == SYMBOLS - 1])
-    lengths = 2 * np.floor(np.log2(np.maximum(escaped - REACH, 1))) + 2
-    return float(_costs()[row, symbols].sum(dtype=np.float64) + low_bits.sum() + lengths.sum())
+    spent = _costs()[row, symbols] + low_bits.astype(np.float64)
+    escaped = symbols == SYMBOLS - 1
+    spent[escaped] += 2 * np.floor(np.log2(np.abs(coarse[escaped]) - REACH)) + 2
+    return spent
+
+
+def bits(values: np.ndarray, location, scale) -> float:
+    """What `Encoder.code` would spend on all of int64 `values`, without coding them."""
+    return float(costs(values, location, scale).sum())
 
 
 class Encoder:

@@ -6,7 +6,7 @@ Curves of this project, whose names begin with "overfit", are drawn heavier and 
 import io
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,7 +77,11 @@ class Cost(NamedTuple):
 
 
 def rd_figure(
-    curves: Sequence[Curve], metric: str = "psnr", log_rate: bool = False, title: str = ""
+    curves: Sequence[Curve],
+    metric: str = "psnr",
+    log_rate: bool = False,
+    title: str = "",
+    faint: Collection[str] = (),
 ) -> Figure:
     """Quality against rate, one line per curve; the legend is in the order of the lines.
 
@@ -86,6 +90,7 @@ def rd_figure(
     Args:
       metric: "psnr", or "ms_ssim", which is shown in dB.
       log_rate: whether the axis of the rate is logarithmic.
+      faint: names of curves that stand behind the others, dashed and light.
 
     Raises:
       UserError: no curve has a point with this metric.
@@ -96,12 +101,14 @@ def rd_figure(
         raise UserError(f"there is nothing to draw: no curve has {label(metric)}; choose others")
     middle = np.median(np.concatenate([np.log(line[:, 0]) for _, line in lines]))
     lines.sort(key=lambda item: -np.interp(middle, np.log(item[1][:, 0]), item[1][:, 1]))
-    looks = _looks([name for name, _ in lines])
+    looks = _looks([curve.name for curve in curves])  # the same for every metric
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(8.5, 5.2), layout="constrained")
         axes = figure.add_subplot()
         for name, line in lines:
-            axes.plot(line[:, 0], line[:, 1], label=name, **_line_style(name, looks[name]))
+            axes.plot(
+                line[:, 0], line[:, 1], label=name, **_line_style(name, looks[name], name in faint)
+            )
         if log_rate:
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -142,8 +149,10 @@ def _looks(names: Sequence[str]) -> dict[str, tuple[str, str]]:
     return looks
 
 
-def _line_style(name: str, look: tuple[str, str]) -> dict:
+def _line_style(name: str, look: tuple[str, str], faint: bool) -> dict:
     color, marker = look
+    if faint:
+        return {"color": color, "marker": marker, "ms": 3, "lw": 0.9, "ls": "--", "alpha": 0.6}
     if is_ours(name):
         return {"color": color, "marker": marker, "ms": 6, "lw": 2.4, "zorder": 3}
     style = "--" if _is_classical(name) else "-"

@@ -17,4 +17,5 @@ METHOD = Method(
     macs=deferred("overfit.methods.c3.complexity", "macs"),
     describe=deferred(_CODEC, "describe"),
     presets=PRESETS,
+    inspect=deferred("overfit.methods.c3.inspection", "inspect"),
 )

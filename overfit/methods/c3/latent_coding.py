@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from overfit.coding import integer_network
+from overfit.coding import integer_network, laplace
 from overfit.errors import UserError
 from overfit.methods.c3.architecture import causal_offsets, coding_order, full_offsets
 from overfit.methods.c3.config import Q_STEP_UNITS, C3Config
@@ -114,9 +114,8 @@ def code_latents(
     entropy_parameters: {array name: Quantized}. Raises UserError on values beyond MAX_LATENT.
     """
     order, entropy = coding_order(config), config.entropy
-    alone = entropy.previous >= 0 or entropy.per_grid != "shared"
     coded: list[np.ndarray] = [np.zeros(0)] * len(shapes)
-    for group in [[grid] for grid in order] if alone else [list(order)]:
+    for group in _groups(config):
         network = _network(entropy_parameters, group[0], config)
         planes = _Planes([shapes[grid] for grid in group], max(entropy.context, 1))
         if latents is not None:
@@ -134,6 +133,46 @@ def code_latents(
         for i, grid in enumerate(group):
             coded[grid] = planes.view(i).astype(np.int32)
     return coded
+
+
+class _Meter:
+    """In the place of an encoder: notes what every wave would take."""
+
+    def __init__(self):
+        self.waves: list[np.ndarray] = []
+
+    def code(self, values, location, scale):
+        self.waves.append(laplace.costs(values, location, scale))
+        return values
+
+
+def latent_bits(
+    latents: list[np.ndarray], entropy_parameters, config: C3Config
+) -> list[np.ndarray]:
+    """Bits that each latent takes in the file: float64, in the shapes of the grids.
+
+    By the integer model's own tables, as `code_latents` codes them. The range coder rounds the sum
+    of all up to whole words.
+    """
+    shapes = [grid.shape for grid in latents]
+    meter = _Meter()
+    code_latents(meter, latents, shapes, entropy_parameters, config)
+    spent: list[np.ndarray] = [np.zeros(0)] * len(shapes)
+    waves = iter(meter.waves)
+    for group in _groups(config):
+        planes = _Planes([shapes[grid] for grid in group], max(config.entropy.context, 1))
+        for index, _ in planes.waves(config.entropy.context):
+            planes.data[index] = next(waves)
+        for i, grid in enumerate(group):
+            spent[grid] = planes.view(i).astype(np.float64)
+    return spent
+
+
+def _groups(config: C3Config) -> list[list[int]]:
+    """The grids that are coded together, group by group in coding order."""
+    order = list(coding_order(config))
+    alone = config.entropy.previous >= 0 or config.entropy.per_grid != "shared"
+    return [[grid] for grid in order] if alone else [order]
 
 
 def _code_group(coder, planes: _Planes, previous: _Planes | None, network, entropy, decode: bool):
