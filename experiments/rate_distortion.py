@@ -12,15 +12,15 @@ import os
 from pathlib import Path
 
 import common
-import numpy as np
 
 from overfit.display import batch_display
 from overfit.evaluation.datasets import LAYOUTS, find_all
 from overfit.evaluation.evaluate import Plan, evaluate
 from overfit.jobs.store import read_results
 from overfit.report.comparison import compare
-from overfit.report.curves import Curve, points, read_curve
+from overfit.report.curves import points
 from overfit.report.plot import Cost, complexity_figure, rd_figure, save_figure
+from overfit.report.published import read_published
 from overfit.report.summary import AVERAGING, average_curves, common_names, summarize
 
 PUBLISHED = Path(__file__).parent / "published"
@@ -28,6 +28,7 @@ PUBLISHED = Path(__file__).parent / "published"
 PAPER_LMBDAS = (
     1e-4, 2e-4, 3e-4, 4e-4, 5e-4, 8e-4, 1e-3, 2e-3, 3e-3, 4e-3, 5e-3, 8e-3, 1e-2, 2e-2,
 )  # fmt: skip
+CONTEXT = ("VTM", "BPG", "C3 (adaptive)")  # averages worth a line beside curves of a few pictures
 IMAGE_CODECS = ("jpeg", "webp", "jpeg2000", "avif", "jxl", "hevc-intra")
 
 
@@ -61,42 +62,20 @@ def main(dataset: str, plan: Plan, subset: Plan, names: tuple[str, ...], anchor:
     draw(dataset, json.loads(stored.read_text())["results"] if stored.exists() else [], anchor)
 
 
-def same_pictures(dataset: str, names: list[str]) -> list[Curve]:
-    """Published results per image, averaged over the pictures of these names."""
-    curves = []
-    for path in sorted((PUBLISHED / dataset / "per_image").glob("*.json")):
-        document = json.loads(path.read_text())
-        chosen = [document["images"].get(name) for name in names]
-        if None in chosen:
-            continue
-        averages = {
-            key: tuple(float(mean) for mean in np.mean([c[key] for c in chosen], axis=0))
-            for key in ("bpp", "psnr-rgb")
-        }
-        curve = Curve(
-            document["name"], averages["bpp"], averages["psnr-rgb"], (None,) * len(averages["bpp"])
-        )
-        curves.append(
-            curve._replace(source=document["source"], macs_per_pixel=document["macs_per_pixel"])
-        )
-    return curves
-
-
 def draw(dataset: str, records: list[dict], anchor: str) -> None:
     """Figures 5 and 6 (rate and distortion) and 1 (complexity) of C3's paper, and BD-rates.
 
     Without records the published curves alone are drawn.
     """
-    names = common_names(records)
-    ours = average_curves(records)
-    whole = len(names) in (0, LAYOUTS[dataset].count)
-    published = [read_curve(path) for path in sorted((PUBLISHED / dataset).glob("*.json"))]
-    title = f"{dataset}, {', '.join(names)}"
-    if whole:
-        comparable, anchor, title = ours + published, "VTM", dataset
+    folder = PUBLISHED / dataset
+    published = read_published([folder, folder / "per_image"], records)
+    ours, names = average_curves(records), common_names(records)
+    comparable = ours + published.same
+    title = dataset
+    if published.others:
+        title = f"{dataset}, {', '.join(names)}"
     else:
-        comparable = ours + same_pictures(dataset, names)
-        published = [c._replace(name=f"{c.name} (all {LAYOUTS[dataset].count})") for c in published]
+        anchor = "VTM"
     reference = next(curve for curve in comparable if curve.name == anchor)
     others = [curve for curve in comparable if curve is not reference]
     comparisons = compare(reference, others)
@@ -109,7 +88,12 @@ def draw(dataset: str, records: list[dict], anchor: str) -> None:
         pictures=names,
         averaging=AVERAGING["mean"],
     )
-    drawn = comparable if whole else comparable + _context(published)
+    whole_set = f"all {LAYOUTS[dataset].count}"
+    drawn = comparable + [
+        curve._replace(name=f"{curve.name} ({whole_set})")
+        for curve in published.others
+        if curve.name in CONTEXT
+    ]
     for metric in ("psnr", "ms_ssim"):
         if any(points(curve, metric) for curve in drawn):
             figure = rd_figure(drawn, metric, title=title)
@@ -118,8 +102,3 @@ def draw(dataset: str, records: list[dict], anchor: str) -> None:
     costs = [Cost(c.name, macs[c.name], c.bd_rate) for c in comparisons if c.bd_rate is not None]
     figure = complexity_figure(costs, anchor, title)
     save_figure(str(common.RESULTS / f"{dataset}_complexity.svg"), figure)
-
-
-def _context(published: list[Curve]) -> list[Curve]:
-    """The averages of other systems that are worth a line beside curves of a few pictures."""
-    return [c for c in published if c.name.split(" (all")[0] in ("VTM", "BPG", "C3 (adaptive)")]

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 from overfit.errors import UserError
 from overfit.report.comparison import Comparison, compare
-from overfit.report.curves import Curve, points, read_curve
+from overfit.report.curves import Curve, points
 from overfit.report.found import Found, find, setting_text
+from overfit.report.published import read_published
 from overfit.report.summary import AVERAGING, average_curves, common_names
 
 try:
@@ -64,16 +65,18 @@ def build(
     measured = [
         _renamed(curve, codecs[curve.name]) for curve in average_curves(found.records, averaging)
     ]
-    others, unreadable = _published(published)
-    curves = _distinct([*measured, *others])
+    beside = read_published(published, found.records)
+    curves = _distinct([*measured, *beside.same, *beside.others])
+    faint = {curve.name for curve in curves[len(measured) + len(beside.same) :]}
     start = _position(anchor, curves, len(measured))
     images = [record for record in found.records if record["kind"] == "image"]
     crops = samples.crops(images, folder, samples.CROPS_BUDGET)
     maps = samples.maps(images, folder, samples.MAPS_BUDGET)
-    problems = list(dict.fromkeys([*found.problems, *unreadable, *crops.problems, *maps.problems]))
+    problems = list(
+        dict.fromkeys([*found.problems, *beside.problems, *crops.problems, *maps.problems])
+    )
     failures = [f"{f['name']}, {f['label']}, {f['setting']}: {f['error']}" for f in found.failures]
-    comparisons = [[compare(a, curves, m, INTERPOLATION) for m in METRICS] for a in curves]
-    faint = {curve.name for curve in curves[len(measured) :]}
+    comparisons = [[_compare(a, curves, m, faint) for m in METRICS] for a in curves]
     with warnings.catch_warnings():
         # Names may be in any script; the reader's fonts show what matplotlib's cannot.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
@@ -83,7 +86,10 @@ def build(
             plots=_plots(curves, faint),
             metrics=[label(metric) for metric in METRICS],
             interpolation=INTERPOLATION.upper(),
-            curves=[_curve_row(curve, curve.name in faint) for curve in curves],
+            curves=[
+                _curve_row(curve, i >= len(measured), curve.name in faint)
+                for i, curve in enumerate(curves)
+            ],
             anchor=start,
             deltas=_deltas(comparisons, curves),
             # A figure per anchor takes a while and some kilobytes each: published ones have none.
@@ -133,19 +139,17 @@ def _renamed(curve: Curve, codec: str) -> Curve:
     return curve._replace(name=f"overfit {curve.name}")
 
 
-def _published(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Curve], list[str]]:
-    """The curves in files and folders, and what cannot be read there."""
-    curves, problems = [], []
-    for path in map(Path, paths):
-        files = sorted(path.glob("*.json")) if path.is_dir() else [path]
-        if not files:
-            problems.append(f"'{path}' has no published curve (*.json)")
-        for file in files:
-            try:
-                curves.append(read_curve(file))
-            except UserError as error:
-                problems.append(str(error))
-    return curves, problems
+def _compare(
+    anchor: Curve, curves: Sequence[Curve], metric: str, faint: set[str]
+) -> list[Comparison]:
+    """BD-rates between curves of the same pictures; see `published.py`."""
+    comparisons = compare(anchor, curves, metric, INTERPOLATION)
+    return [
+        c
+        if (c.name in faint) == (anchor.name in faint)
+        else c._replace(bd_rate=None, overlap=None, error="averages over different pictures")
+        for c in comparisons
+    ]
 
 
 def _distinct(curves: Iterable[Curve]) -> list[Curve]:
@@ -173,10 +177,11 @@ def _position(anchor: str | None, curves: Sequence[Curve], measured: int) -> int
     raise UserError(f"there is no curve '{anchor}' to be the anchor; {known}")
 
 
-def _curve_row(curve: Curve, published: bool) -> dict[str, Any]:
+def _curve_row(curve: Curve, published: bool, faint: bool) -> dict[str, Any]:
     return {
         "name": curve.name,
         "published": published,
+        "faint": faint,  # of other pictures
         "about": "; ".join(filter(None, (curve.description, curve.source))),
         "points": len(curve.bpp),
         "low": min(curve.bpp),

@@ -255,14 +255,19 @@ def test_an_unfinished_evaluation_has_a_page_too(folder, tmp_path, capsys):
 def test_published_curves_stand_beside_and_can_be_the_anchor(folder, tmp_path, capsys):
     (tmp_path / "published").mkdir()
     measured = json.loads(next((folder / "curves").glob("jpeg*.json")).read_text())["results"]
-    halved = tuple(rate / 2 for rate in measured["bpp"])
-    curve = Curve("jpeg", halved, tuple(measured["psnr-rgb"]), (None,) * 3, "halved", "a book")
-    write_curve(tmp_path / "published" / "half.json", curve)
+    halved = [rate / 2 for rate in measured["bpp"]]
+    half = {"bpp": halved, "psnr-rgb": measured["psnr-rgb"]}
+    names = {record["name"] for record in read_results(folder)[0]}
+    document = {"name": "jpeg", "source": "a book", "images": dict.fromkeys(names, half)}
+    (tmp_path / "published" / "half.json").write_text(json.dumps(document))
+    curve = Curve("other", tuple(halved), tuple(measured["psnr-rgb"]), (None,) * 3, "elsewhere")
+    write_curve(tmp_path / "published" / "other.json", curve)
     arguments = folder, "-o", tmp_path / "r.html", "--published", tmp_path / "published"
     code, _ = _run(capsys, *arguments, "--anchor", "jpeg (2)")
     page = (tmp_path / "r.html").read_text()
     assert code == 0
-    assert "+100.0 %" in page and "halved; a book" in page and "Dashed and light" in page
+    assert "+100.0 %" in page and "a book" in page
+    assert "averages over different pictures" in page and "Dashed and light" in page
     (tmp_path / "published" / "bad.json").write_text("{}")
     code, err = _run(capsys, *arguments)
     assert code == 1 and "bad.json" in err

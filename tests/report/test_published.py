@@ -1,68 +1,71 @@
-"""The published curves in experiments/: readable, with their origin and the known BD-rates."""
+"""Published curves beside ours: compared only where they are of the same pictures."""
 
-from pathlib import Path
+import json
 
 import pytest
 
-from overfit.metrics.bd_rate import bd_rate
-from overfit.report.curves import points, read_curve
-
-PUBLISHED = Path(__file__).parents[2] / "experiments" / "published"
-FILES = sorted(PUBLISHED.glob("*/*.json"))
-
-pytestmark = pytest.mark.skipif(not PUBLISHED.exists(), reason="needs the folder experiments/")
+from overfit.evaluation.datasets import LAYOUTS
+from overfit.report.curves import Curve, write_curve
+from overfit.report.published import is_whole, read_published
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_every_curve_rises_and_says_where_it_comes_from(path):
-    curve = read_curve(path)
-    values = points(curve, "psnr")
-    assert len(values) == len(curve.bpp) >= 4
-    assert bd_rate(values, values) == 0  # refuses a curve that does not rise
-    assert "@" in curve.source and "mean" in curve.source  # the commit, the averaging
-
-
-@pytest.mark.parametrize("folder", ["kodak", "clic2020", "uvg"])
-def test_names_are_unique_in_a_folder(folder):
-    names = [read_curve(path).name for path in FILES if path.parent.name == folder]
-    assert len(names) == len(set(names)) > 10
-
-
-@pytest.mark.parametrize(
-    ("anchor", "test", "pchip", "cubic"),
-    [
-        # Computed apart from this project, from the same sources.
-        ("kodak/vtm", "c3", 5.21, 5.01),
-        ("kodak/vtm", "c3-adaptive", 3.41, 3.24),
-        ("kodak/vtm", "bpg", 21.99, 22.05),
-        ("kodak/vtm", "cool-chic-v2", 31.64, 31.65),
-        ("kodak/vtm", "recombiner", 61.38, 62.10),
-        ("kodak/vtm", "bms-hyperprior", 30.49, 30.14),
-        ("kodak/vtm", "mbt", 11.02, 10.61),
-        ("kodak/vtm", "mlic-plus", -13.11, -13.19),
-        ("kodak/vtm", "evc-l", -0.86, -1.89),
-        ("kodak/vtm", "cool-chic-5.0.1", -6.6, None),
-        ("kodak/c3", "cool-chic-5.0.1", -10.5, None),
-        ("kodak/mlic-plus", "cool-chic-3.4", 16.9, None),
-        ("kodak/bpg", "c3", -16.31, -16.44),
-        ("clic2020/vtm", "c3", -0.07, -0.14),
-        ("clic2020/vtm", "bpg", 44.75, 44.75),
-        ("clic2020/vtm", "stf", 0.44, 0.38),
-        ("clic2020/vtm", "cool-chic-5.0.1", -11.9, None),
-        ("clic2020/cool-chic-v2", "c3-adaptive", -22.64, -22.73),
-        ("uvg/hevc-medium", "c3", -29.48, -28.89),
-        ("uvg/hevc-medium", "mimt", -68.27, -68.45),
-        ("uvg/vct", "c3", -5.14, -4.84),
-        ("uvg/hm18-ra", "hinerv", 8.34, 7.62),
-        ("uvg/vtm17-ra", "nerv", 382.45, 382.09),
-    ],
-)
-def test_bd_rates_are_those_computed_elsewhere(anchor, test, pchip, cubic):
-    pair = [
-        points(read_curve(path.with_name(path.name + ".json")), "psnr")
-        for path in (PUBLISHED / anchor, (PUBLISHED / anchor).parent / test)
+def records(names, crop=None, dataset="kodak"):
+    return [
+        {"dataset": dataset, "name": name, "crop": crop, "label": "x", "setting": {"q": 1.0}}
+        for name in names
     ]
-    for interpolation, expected in (("pchip", pchip), ("cubic", cubic)):
-        if expected is not None:
-            rounding = 0.5 * 10 ** -len(str(expected).split(".")[1])
-            assert bd_rate(*pair, interpolation) == pytest.approx(expected, abs=rounding + 0.005)
+
+
+KODAK = [f"kodim{i:02}" for i in range(1, LAYOUTS["kodak"].count + 1)]
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A file of averages, one of results per picture, and a damaged one."""
+    write_curve(tmp_path / "a.json", Curve("VTM", (0.1, 0.2), (30.0, 33.0), (None, None)))
+    images = {
+        name: {"bpp": [0.1 * i, 0.2 * i], "psnr-rgb": [30.0 + i, 33.0 + i]}
+        for i, name in enumerate(KODAK, 1)
+    }
+    document = {"name": "CC", "source": "there", "macs_per_pixel": 2000, "images": images}
+    (tmp_path / "b.json").write_text(json.dumps(document))
+    (tmp_path / "c.json").write_text("{")
+    return tmp_path
+
+
+def test_a_part_of_a_set_is_compared_with_the_same_pictures_only(files):
+    found = read_published([files], records(["kodim02", "kodim04"]))
+    assert [curve.name for curve in found.others] == ["VTM"]
+    (curve,) = found.same
+    assert curve.bpp == pytest.approx((0.3, 0.6)) and curve.psnr == pytest.approx((33.0, 36.0))
+    assert (curve.name, curve.source, curve.macs_per_pixel) == ("CC", "there", 2000)
+    assert len(found.problems) == 1 and "c.json" in found.problems[0]
+
+
+def test_a_whole_set_is_compared_with_averages(files):
+    found = read_published([files], records(KODAK))
+    assert [curve.name for curve in found.same] == ["VTM"] and found.others == []
+    assert read_published([files / "a.json"], []).same == found.same
+
+
+def test_crops_and_other_pictures_are_compared_with_nothing(files):
+    crops = records([f"{name}@128" for name in KODAK], crop=128)
+    for ours in (crops, records(["mine"], dataset="photos")):
+        found = read_published([files], ours)
+        assert found.same == [] and [curve.name for curve in found.others] == ["VTM"]
+
+
+def test_whole_sets():
+    assert is_whole(records(KODAK))
+    assert not is_whole(records(KODAK[1:]))
+    assert not is_whole(records(KODAK, crop=64))
+    assert not is_whole(records(KODAK) + records(["x"], dataset="photos"))
+    assert not is_whole([])
+
+
+@pytest.mark.parametrize("picture", [{"bpp": [1.0]}, {"bpp": [1.0], "psnr-rgb": [2.0, 3.0]}, 3])
+def test_damaged_results_per_picture_are_problems(tmp_path, picture):
+    document = {"name": "CC", "images": {"kodim01": picture}}
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    found = read_published([tmp_path, tmp_path / "none"], records(["kodim01"]))
+    assert found.same == found.others == [] and len(found.problems) == 2
