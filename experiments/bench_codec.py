@@ -25,7 +25,7 @@ import numpy as np
 from overfit import decoding
 from overfit.coding import container
 from overfit.engine import parameter_steps
-from overfit.fitting import Group, Job, Options, checked, run_group, start
+from overfit.fitting.groups import Group, Job, Options, checked, run_group, start
 from overfit.io.images import load_image, save_image
 
 DECODE = """

@@ -21,7 +21,7 @@ import optax
 from jax import lax
 
 from overfit.engine import fit
-from overfit.fitting import Group, Job, Options, checked, start
+from overfit.fitting.groups import Group, Job, Options, checked, start
 from overfit.method import Anneal, Aux
 from overfit.methods.c3 import model
 from overfit.nn import distributions

@@ -15,8 +15,8 @@ import argparse
 
 import common
 
-from overfit.encoding import encode
-from overfit.fitting import Job, Options
+from overfit.fitting.encode import encode
+from overfit.fitting.groups import Job, Options
 
 C3 = ("c3-kodak", {})
 ROWS = {

@@ -13,8 +13,8 @@ import argparse
 
 import common
 
-from overfit.encoding import encode
-from overfit.fitting import Job, Options
+from overfit.fitting.encode import encode
+from overfit.fitting.groups import Job, Options
 
 OFFICIAL = {
     "kodim23": {"loss": 4.712e-4, "psnr": 35.85, "bpp": 0.4020, "latent_bpp": 0.2375,

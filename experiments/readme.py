@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from overfit.codecs.nearest import FAMILIAR, nearest_size
-from overfit.encoding import encode
-from overfit.fitting import Job, Options
+from overfit.fitting.encode import encode
+from overfit.fitting.groups import Job, Options
 from overfit.io.images import load_image
 
 CROP = (slice(40, 200), slice(150, 310))  # rows, columns: the face

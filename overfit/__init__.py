@@ -41,14 +41,14 @@ def encode(
       steps: length of stage 1; stage 2 takes a tenth more.
       set: {dotted path: value} overrides of the preset's configuration.
       checkpoint: folder in which an interrupted run is found and continued.
-      progress: called with an `overfit.jobs.run.Progress` about once a second.
+      progress: called with an `overfit.fitting.run.Progress` about once a second.
 
     Raises:
       UserError: bad images or options.
     """
-    from overfit.encoding import encode
-    from overfit.fitting import Job, Options
-    from overfit.target import checked_target
+    from overfit.fitting.encode import encode
+    from overfit.fitting.groups import Job, Options
+    from overfit.fitting.target import checked_target
 
     target = None
     if target_bpp is not None or target_psnr is not None:

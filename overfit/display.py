@@ -1,6 +1,6 @@
 """Progress on stderr: a live bar on a terminal, a line every few seconds elsewhere.
 
-The displays of one fit take a `jobs.run.Progress`, those of many jobs an `evaluate.Event`.
+The displays of one fit take a `fitting.run.Progress`, those of many jobs an `evaluate.Event`.
 """
 
 import sys

@@ -23,21 +23,19 @@ ALLOWED = {
     "io": set(),
     "codecs": {"io", "metrics"},
     "decoding": {"method", "coding"},
-    "jobs": {"engine", "io"},
-    "fitting": {"coding", "decoding", "engine", "jobs", "method", "metrics", "settings"},
-    "target": {"engine", "fitting", "jobs"},
-    "encoding": {"fitting", "jobs", "target"},
+    "jobs": {"io"},
+    "fitting": {"coding", "decoding", "engine", "io", "method", "metrics", "settings"},
     "evaluation": {
-        "codecs", "decoding", "encoding", "fitting", "io", "jobs", "method", "metrics", "overfit",
+        "codecs", "decoding", "fitting", "io", "jobs", "method", "metrics", "overfit",
     },
     "report": {"evaluation", "jobs", "io", "metrics", "method", "decoding"},
     "display": set(),
     "commands": {
-        "codecs", "decoding", "display", "encoding", "evaluation", "fitting", "io", "jobs",
-        "report", "settings", "target",
+        "codecs", "decoding", "display", "evaluation", "fitting", "io", "jobs", "report",
+        "settings",
     },
     "cli": {"commands", "io", "jobs", "overfit"},
-    "overfit": {"decoding", "encoding", "fitting", "target"},  # __init__.py
+    "overfit": {"decoding", "fitting"},  # __init__.py
     "__main__": {"cli"},
 }  # fmt: skip
 

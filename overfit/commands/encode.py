@@ -44,9 +44,9 @@ def run(arguments) -> dict:
     prepare_jax()
     from overfit import settings
     from overfit.display import display
-    from overfit.encoding import encode
-    from overfit.fitting import Job, Options
-    from overfit.target import checked_target
+    from overfit.fitting.encode import encode
+    from overfit.fitting.groups import Job, Options
+    from overfit.fitting.target import checked_target
 
     target = None
     if arguments.target_bpp is not None or arguments.target_psnr is not None:

@@ -131,7 +131,7 @@ def _anchor(name: str, known: Mapping[str, str]) -> codecs.Codec:
 
 
 def _options(job: Job, preset: str):
-    from overfit.fitting import Options
+    from overfit.fitting.groups import Options
 
     plan, lmbda = job.plan, job.setting["lmbda"]
     return Options(presets()[preset], preset, lmbda, plan.steps, plan.seed, plan.set)
@@ -144,8 +144,8 @@ def _encode(job: Job, signal, folder: Path, on_step: Callable | None) -> tuple[b
         start = time.perf_counter()
         data = codec.encode(signal, value)
         return data, {"seconds_encode": time.perf_counter() - start}
-    from overfit.encoding import encode
-    from overfit.fitting import Job as Fit
+    from overfit.fitting.encode import encode
+    from overfit.fitting.groups import Job as Fit
 
     if isinstance(signal, Clip):
         raise UserError(f"{job.preset} cannot encode clips yet")
@@ -223,7 +223,7 @@ class Event(NamedTuple):
     job: Job
     number: int  # of this job, from 1
     count: int  # of all jobs
-    step: Any = None  # `jobs.run.Progress` of a running fit
+    step: Any = None  # `fitting.run.Progress` of a running fit
     record: dict[str, Any] | None = None  # of a finished job
     failure: Failure | None = None
 
@@ -268,7 +268,7 @@ def _check_options(todo: Sequence[Job]) -> None:
     """Raises UserError for settings that no fit could have, before any has begun."""
     for job in todo:
         if job.preset:
-            from overfit.fitting import configuration
+            from overfit.fitting.groups import configuration
 
             configuration(_options(job, job.preset))
 

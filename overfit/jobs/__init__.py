@@ -1,1 +1,1 @@
-"""Runs of fits: their checkpoints and their continuation."""
+"""Many jobs: what each is, where results lie, and who works on them."""

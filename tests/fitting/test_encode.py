@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import overfit
-from overfit.encoding import encode
 from overfit.errors import UserError
-from overfit.fitting import Job, Options
+from overfit.fitting.encode import encode
+from overfit.fitting.groups import Job, Options
 from overfit.metrics.psnr import psnr
 
 # Networks so small that a test compiles and fits them in seconds.

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from overfit.engine import fit
-from overfit.jobs import checkpoint
+from overfit.fitting import checkpoint
 
 CHUNK_SECONDS = 1.0  # about as long as the program runs before Python is entered again
 CHECKPOINT_SECONDS = 10.0

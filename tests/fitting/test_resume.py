@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import overfit
-from overfit.jobs import run
+from overfit.fitting import run
 
 SMALL = {
     "latents.num_grids": 2,

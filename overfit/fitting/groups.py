@@ -18,8 +18,8 @@ from overfit.coding import container
 from overfit.engine import fit, parameter_steps
 from overfit.engine.schedule import Schedule
 from overfit.errors import UserError
-from overfit.jobs import checkpoint
-from overfit.jobs.run import Progress, Run, run
+from overfit.fitting import checkpoint
+from overfit.fitting.run import Progress, Run, run
 from overfit.metrics.ms_ssim import ms_ssim
 from overfit.metrics.psnr import psnr
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from overfit.fitting import (
+from overfit.fitting.groups import (
     Encoded,
     Group,
     Job,
@@ -13,8 +13,8 @@ from overfit.fitting import (
     start,
     write_files,
 )
-from overfit.jobs.run import Progress
-from overfit.target import search_lambda
+from overfit.fitting.run import Progress
+from overfit.fitting.target import search_lambda
 
 
 def encode(

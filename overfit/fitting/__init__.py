@@ -1,0 +1,1 @@
+"""From checked jobs to files: groups of fits, the search for lambda, progress and checkpoints."""
