@@ -12,8 +12,9 @@ import argparse
 import common
 
 from overfit.display import batch_display
-from overfit.evaluation.datasets import find_all
-from overfit.evaluation.evaluate import Plan, evaluate
+from overfit.evaluation import Plan, jobs
+from overfit.io.datasets import find_all
+from overfit.jobs.drive import drive
 from overfit.jobs.store import read_results
 from overfit.report.comparison import compare
 from overfit.report.plot import save_figure, steps_figure
@@ -38,8 +39,9 @@ def main() -> None:
     ]
     for plan in plans:
         with batch_display(False) as show:
-            for failure in evaluate(members, plan, arguments.output, show):
-                raise SystemExit(str(failure))
+            _, failures = drive(jobs(members, plan), arguments.output, progress=show)
+        if failures:
+            raise SystemExit(str(failures[0]))
     records = read_results(arguments.output)[0]
     anchor, *curves = average_curves(records)
     longest = curves[-1]

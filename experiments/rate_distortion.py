@@ -14,8 +14,9 @@ from pathlib import Path
 import common
 
 from overfit.display import batch_display
-from overfit.evaluation.datasets import LAYOUTS, find_all
-from overfit.evaluation.evaluate import Plan, evaluate
+from overfit.evaluation import Plan, jobs
+from overfit.io.datasets import LAYOUTS, find_all
+from overfit.jobs.drive import drive
 from overfit.jobs.store import read_results
 from overfit.report.comparison import compare
 from overfit.report.curves import points
@@ -51,7 +52,7 @@ def main(dataset: str, plan: Plan, subset: Plan, names: tuple[str, ...], anchor:
         plan = plan._replace(crop=arguments.crop, steps=arguments.steps or plan.steps)
         members = find_all([f"{dataset}:{arguments.folder}"], names if arguments.subset else ())
         with batch_display(False) as show:
-            failures = evaluate(members, plan, arguments.output, show)
+            _, failures = drive(jobs(members, plan), arguments.output, progress=show)
         summarize(arguments.output, failures)
         records = [
             record | {"input": os.path.basename(record["input"])}

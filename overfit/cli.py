@@ -11,7 +11,7 @@ from typing import NoReturn
 from overfit import __version__
 from overfit.errors import PartialFailure, UserError, sentence
 
-COMMANDS = ("encode", "decode", "info", "evaluate", "report", "plot")  # overfit.commands.NAME
+COMMANDS = ("encode", "decode", "info", "batch", "evaluate", "report", "plot")  # their modules
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,6 +1,6 @@
 """Progress on stderr: a live bar on a terminal, a line every few seconds elsewhere.
 
-The displays of one fit take a `fitting.run.Progress`, those of many jobs an `evaluate.Event`.
+The displays of one fit take a `fitting.run.Progress`, those of many jobs what `jobs.drive` says.
 """
 
 import sys
@@ -38,24 +38,19 @@ class _Plain:
 class Silent(_Plain):
     """For --quiet."""
 
-    def __call__(self, progress) -> None:
+    def __call__(self, *_) -> None:
         return None
 
 
-def _job(job) -> str:
-    setting = " ".join(f"{knob}={value:g}" for knob, value in job.setting.items())
-    return f"{job.name}  {job.label}  {setting}"
-
-
-def _outcome(event) -> str:
+def _outcome(event, ended: int, count: int) -> str:
     """What came out of a job, in one line."""
-    head = f"{event.number}/{event.count}  {_job(event.job)}"
     if event.failure is not None:
-        return f"{head}: failed: {event.failure.error}"
+        return f"{ended}/{count}  failed: {event.failure}"
     record = event.record
     psnr = record["psnr"] if record["psnr"] is not None else record.get("psnr_yuv")
     quality = "" if psnr is None else f"  {psnr:.2f} dB"
-    return f"{head}: {record['bytes']} bytes  {record['bpp']:.4f} bpp{quality}"
+    size = f"{record['bytes']} bytes  {record['bpp']:.4f} bpp{quality}"
+    return f"{ended}/{count}  {event.job}: {size}"
 
 
 class Lines(_Plain):
@@ -72,16 +67,17 @@ class Lines(_Plain):
 
 
 class JobLines(_Plain):
-    """A line when a job ends, and those of its fit before."""
+    """A line when a job ends, and now and then one of a running fit."""
 
     def __init__(self):
-        self._fit = Lines()
+        self._last = time.monotonic()
 
-    def __call__(self, event) -> None:
-        if event.step is not None:
-            self._fit(event.step)
-        elif event.record is not None or event.failure is not None:
-            print(_outcome(event), file=sys.stderr, flush=True)
+    def __call__(self, event, ended: int, count: int) -> None:
+        if event.record is not None or event.failure is not None:
+            print(_outcome(event, ended, count), file=sys.stderr, flush=True)
+        elif event.step is not None and time.monotonic() - self._last >= LINE_SECONDS:
+            self._last = time.monotonic()
+            print(f"{event.job}: {_figures(event.step)}", file=sys.stderr, flush=True)
 
 
 class Bar:
@@ -117,7 +113,7 @@ class Bar:
 
 
 class JobBars:
-    """A bar for all jobs, one for the running fit, and a line above them when a job ends."""
+    """A bar for all jobs, one for every running fit, and a line above them when a job ends."""
 
     def __init__(self):
         from rich.console import Console
@@ -130,29 +126,21 @@ class JobBars:
             console=Console(stderr=True),
             transient=True,
         )
-        self._jobs = self._bars.add_task("", total=None)
-        self._fit = self._bars.add_task("", total=None, visible=False)
+        self._all = self._bars.add_task("starting ...", total=None)
+        self._fits = {}  # job -> its bar
 
-    def __call__(self, event) -> None:
+    def __call__(self, event, ended: int, count: int) -> None:
+        job = str(event.job)
         if event.step is not None:
-            self._bars.update(
-                self._fit,
-                completed=event.step.step,
-                total=event.step.total,
-                description=_figures(event.step),
-                visible=True,
-            )
-            return
-        ended = event.record is not None or event.failure is not None
-        self._bars.update(
-            self._jobs,
-            completed=event.number - (not ended),
-            total=event.count,
-            description=f"{event.number}/{event.count}  {_job(event.job)}",
-        )
-        if ended:
-            self._bars.update(self._fit, visible=False)
-            self._bars.console.print(_outcome(event), markup=False, highlight=False)
+            if job not in self._fits:
+                self._fits[job] = self._bars.add_task("", total=event.step.total)
+            text = f"{job}: {_figures(event.step)}"
+            self._bars.update(self._fits[job], completed=event.step.step, description=text)
+        elif event.record is not None or event.failure is not None:
+            if job in self._fits:
+                self._bars.remove_task(self._fits.pop(job))
+            self._bars.console.print(_outcome(event, ended, count), markup=False, highlight=False)
+        self._bars.update(self._all, completed=ended, total=count, description=f"{ended}/{count}")
 
     def __enter__(self):
         self._bars.start()

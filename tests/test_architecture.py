@@ -23,12 +23,10 @@ ALLOWED = {
     "io": set(),
     "codecs": {"io", "metrics"},
     "decoding": {"method", "coding"},
-    "jobs": {"io"},
+    "jobs": {"codecs", "decoding", "fitting", "io", "metrics", "overfit"},
     "fitting": {"coding", "decoding", "engine", "io", "method", "metrics", "settings"},
-    "evaluation": {
-        "codecs", "decoding", "fitting", "io", "jobs", "method", "metrics", "overfit",
-    },
-    "report": {"evaluation", "jobs", "io", "metrics", "method", "decoding"},
+    "evaluation": {"codecs", "fitting", "io", "jobs", "method"},
+    "report": {"decoding", "io", "jobs", "method", "metrics"},
     "display": set(),
     "commands": {
         "codecs", "decoding", "display", "evaluation", "fitting", "io", "jobs", "report",

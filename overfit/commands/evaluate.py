@@ -38,6 +38,7 @@ def add_arguments(parser) -> None:
     )
     parser.add_argument("--crop", type=int, metavar="PX", help="the central part of each picture")
     parser.add_argument("--frames", type=int, help="the first ones of each clip")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes; default: one per core")
     parser.add_argument(
         "--averaging", default="mean", choices=("mean", "pooled"),
         help="over pictures: mean of PSNRs (default), or PSNR of the pooled squared error",
@@ -63,8 +64,9 @@ def run(arguments) -> dict:
     prepare_jax()
     from overfit import settings
     from overfit.display import batch_display
-    from overfit.evaluation.datasets import find_all
-    from overfit.evaluation.evaluate import Plan, evaluate
+    from overfit.evaluation import Plan, jobs
+    from overfit.io.datasets import find_all
+    from overfit.jobs.drive import drive
     from overfit.report.summary import summarize
 
     instances = find_all(arguments.dataset, arguments.only)
@@ -78,8 +80,9 @@ def run(arguments) -> dict:
         arguments.crop,
         arguments.frames,
     )
+    todo = jobs(instances, plan)
     with batch_display(arguments.quiet) as show:
-        failures = evaluate(instances, plan, arguments.output, show)
+        _, failures = drive(todo, arguments.output, arguments.workers, show)
     summary = summarize(arguments.output, failures, arguments.averaging)
     if not arguments.quiet:
         print(_table(summary), file=text_stream(arguments))

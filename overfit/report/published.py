@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from overfit.errors import UserError
-from overfit.evaluation.datasets import LAYOUTS
+from overfit.io.datasets import LAYOUTS
 from overfit.report.curves import Curve, read_curve
 from overfit.report.summary import common_names
 

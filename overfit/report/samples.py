@@ -13,7 +13,7 @@ import numpy as np
 
 from overfit import decoding
 from overfit.errors import UserError
-from overfit.evaluation.results import decoded, original
+from overfit.jobs.records import decoded, original
 from overfit.report import pictures
 from overfit.report.found import setting_text
 

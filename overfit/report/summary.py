@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from overfit.evaluation.datasets import LAYOUTS
-from overfit.evaluation.evaluate import Failure
-from overfit.evaluation.results import slug
 from overfit.io.atomic import atomic_write
+from overfit.io.datasets import LAYOUTS
+from overfit.jobs.job import Failure
+from overfit.jobs.records import slug
 from overfit.jobs.store import finite, read_results
 from overfit.metrics.psnr import pooled_psnr
 from overfit.report.curves import Curve, write_curve

@@ -18,9 +18,11 @@ pytest.importorskip("jinja2")
 from overfit import decoding
 from overfit.cli import main
 from overfit.errors import UserError
-from overfit.evaluation.datasets import find_all
-from overfit.evaluation.evaluate import Failure, Plan, evaluate
-from overfit.evaluation.measure import quality
+from overfit.evaluation import Plan, jobs
+from overfit.io.datasets import find_all
+from overfit.jobs.drive import drive
+from overfit.jobs.job import Failure
+from overfit.jobs.measure import quality
 from overfit.jobs.store import read_results
 from overfit.report import pictures, samples
 from overfit.report.curves import Curve, write_curve
@@ -66,7 +68,7 @@ def evaluated(tmp_path_factory):
         noisy = np.clip(pixels + noise, 0, 255).astype(np.uint8)
         Image.fromarray(noisy).save(root / "pictures" / f"{name}.png")
     plan = Plan(("jpeg",), ladders={"jpeg": (10.0, 40.0, 80.0)})
-    assert evaluate(find_all([str(root / "pictures")]), plan, root / "results") == []
+    assert drive(jobs(find_all([str(root / "pictures")]), plan), root / "results", 1)[1] == []
     lines = (root / "results" / "results.jsonl").read_text().splitlines()
     first = {json.loads(line)["name"]: json.loads(line) for line in lines}
     for preset, name in (("c3-kodak", "plain"), ("c3-clic", HOSTILE_NAME)):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from overfit.evaluation.datasets import LAYOUTS
+from overfit.io.datasets import LAYOUTS
 from overfit.report.curves import Curve, write_curve
 from overfit.report.published import is_whole, read_published
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from overfit.errors import UserError
-from overfit.evaluation.datasets import LAYOUTS, find, find_all
+from overfit.io.datasets import LAYOUTS, find, find_all
 
 
 @pytest.fixture

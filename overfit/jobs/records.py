@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from overfit.errors import UserError
-from overfit.evaluation.datasets import Instance
+from overfit.io.datasets import Instance
 
 
 def central_crop(image: np.ndarray, size: int | None) -> np.ndarray:

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from overfit import evaluation
 from overfit.cli import main
 from overfit.errors import UserError
-from overfit.evaluation import evaluate, results
-from overfit.evaluation.datasets import find_all
-from overfit.evaluation.evaluate import Plan
+from overfit.evaluation import Plan
+from overfit.io.datasets import find_all
+from overfit.jobs import records, work
 from overfit.jobs.store import read_results
 from overfit.metrics.psnr import psnr
 from overfit.report.curves import read_curve
@@ -36,18 +37,27 @@ def run(capsys, *arguments):
     return code, captured.out, captured.err
 
 
-CLASSICAL = ("--methods", "jpeg,webp", "--ladder", "jpeg=20,50,90", "--ladder", "webp=30,80")
+CLASSICAL = (
+    "--workers",
+    1,
+    "--methods",
+    "jpeg,webp",
+    "--ladder",
+    "jpeg=20,50,90",
+    "--ladder",
+    "webp=30,80",
+)
 
 
 def test_every_figure_is_that_of_a_stored_file(capsys, pictures, tmp_path):
     code, out, err = run(capsys, pictures, "-o", tmp_path, *CLASSICAL)
     assert code == 0 and out.startswith("averages over 2") and "10/10" in err
-    records, damaged = read_results(tmp_path)
-    assert len(records) == 10 and damaged == []
-    for record in records:
+    kept, damaged = read_results(tmp_path)
+    assert len(kept) == 10 and damaged == []
+    for record in kept:
         assert (tmp_path / record["file"]).stat().st_size == record["bytes"]
         assert record["bpp"] == 8 * record["bytes"] / (34 * 41)
-        original, decoded = results.original(record), results.decoded(record, tmp_path)
+        original, decoded = records.original(record), records.decoded(record, tmp_path)
         assert psnr(original, decoded) == record["psnr"]
         assert record["channels"] == (1 if record["name"] == "grey" else 3)
 
@@ -74,26 +84,27 @@ def test_a_changed_input_is_another_job(capsys, pictures, tmp_path):
 
 
 def test_a_preset_is_fitted_and_its_file_decoded(capsys, pictures, tmp_path):
-    arguments = ("--methods", "c3-kodak", "--lmbdas", "1e-3", "--steps", 5, "--crop", 16)
+    arguments = ["--methods", "c3-kodak", "--lmbdas", "1e-3", "--steps", 5, "--crop", 16]
+    arguments += ["--workers", 1]
     small = "latents.num_grids=2 entropy.widths=4 synthesis.widths=4 synthesis.residual_layers=0"
     shape = [word for pair in small.split() for word in ("--set", pair)]
     shape += ["--json", tmp_path / "summary.json", "--quiet"]
     code, out, err = run(capsys, pictures, "-o", tmp_path / "o", *arguments, *shape)
     assert (code, out, err) == (0, "", "")
-    records = read_results(tmp_path / "o")[0]
-    assert [r["name"] for r in records] == ["colour@16", "grey@16"]
-    for record in records:
+    kept = read_results(tmp_path / "o")[0]
+    assert [r["name"] for r in kept] == ["colour@16", "grey@16"]
+    for record in kept:
         assert record["bits"]["networks"] > 0 and record["steps"] == 5
         assert record["macs_per_pixel"] > 0 and record["seconds_compile"] > 0
         assert (
-            psnr(results.original(record), results.decoded(record, tmp_path / "o"))
+            psnr(records.original(record), records.decoded(record, tmp_path / "o"))
             == (record["psnr"])
         )
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary == json.loads((tmp_path / "o" / "summary.json").read_text())
     (curve,) = summary["curves"]
     assert curve["name"].startswith("overfit c3-kodak, 5 steps, latents.num_grids=2, ")
-    assert curve["bpp"] == [np.mean([r["bpp"] for r in records])]
+    assert curve["bpp"] == [np.mean([r["bpp"] for r in kept])]
 
 
 def test_damaged_and_missing_inputs_are_listed_and_the_rest_is_kept(capsys, pictures, tmp_path):
@@ -112,7 +123,7 @@ def test_damaged_and_missing_inputs_are_listed_and_the_rest_is_kept(capsys, pict
 
 
 def test_an_encoder_that_is_not_installed_fails_alone(capsys, pictures, tmp_path, monkeypatch):
-    load = evaluate.codecs.load
+    load = work.codecs.load
 
     def without_webp(name):
         codec = load(name)
@@ -121,7 +132,7 @@ def test_an_encoder_that_is_not_installed_fails_alone(capsys, pictures, tmp_path
     def _absent(signal, value):
         raise UserError("webp needs a package")
 
-    monkeypatch.setattr(evaluate.codecs, "load", without_webp)
+    monkeypatch.setattr(work.codecs, "load", without_webp)
     code, _, err = run(capsys, pictures, "-o", tmp_path, *CLASSICAL)
     assert code == 1 and "webp needs a package" in err
     assert {r["label"] for r in read_results(tmp_path)[0]} == {"jpeg"}
@@ -153,7 +164,7 @@ def test_the_curves_are_written_in_the_schema_of_compressai(capsys, pictures, tm
 
 
 def test_the_order_of_jobs_is_codec_by_codec(pictures):
-    jobs = evaluate.jobs(
+    jobs = evaluation.jobs(
         find_all([str(pictures)]), Plan(("webp", "jpeg"), ladders={"jpeg": (5.0,)})
     )
     assert [job.label for job in jobs][:1] == ["webp"] and jobs[-1].setting == {"quality": 5.0}

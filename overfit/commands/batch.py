@@ -1,0 +1,88 @@
+"""`overfit batch`: many images to .ovf files, in parallel, resumable."""
+
+from overfit.commands.common import prepare_jax, raise_failures, text_stream
+
+HELP = "encode many images, each to an .ovf file"
+
+
+def add_arguments(parser) -> None:
+    parser.add_argument(
+        "inputs", nargs="+", help="images, folders, globs, or a named set as for evaluate"
+    )
+    parser.add_argument("-o", "--output", required=True, metavar="DIR")
+    parser.add_argument("--method", default="c3", help="default: c3")
+    parser.add_argument("--preset", help="as for encode")
+    rate = parser.add_mutually_exclusive_group()
+    rate.add_argument("--lmbda", type=float, help="default: 1e-3")
+    rate.add_argument("--target-bpp", type=float)
+    rate.add_argument("--target-psnr", type=float)
+    parser.add_argument("--steps", type=int, default=1000, help="of stage 1; default: 1000")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="as for encode"
+    )
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="NAME", help="these names, or globs of them"
+    )
+    parser.add_argument("--crop", type=int, metavar="PX", help="the central part of each picture")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes; default: one per core")
+
+
+def run(arguments) -> dict:
+    prepare_jax()
+    from overfit import settings
+    from overfit.display import batch_display
+    from overfit.fitting.groups import Options, configuration
+    from overfit.fitting.target import checked_target
+    from overfit.io.datasets import find_all
+    from overfit.jobs.drive import drive
+    from overfit.jobs.job import Job
+
+    target = None
+    setting = {"lmbda": 1e-3 if arguments.lmbda is None else arguments.lmbda}
+    if arguments.target_bpp is not None or arguments.target_psnr is not None:
+        target = checked_target(arguments.target_bpp, arguments.target_psnr)
+        setting = {key: value for key, value in target._asdict().items() if value is not None}
+    options = {
+        "method": arguments.method,
+        "preset": arguments.preset,
+        "lmbda": setting.get("lmbda", 1e-3),
+        "steps": arguments.steps,
+        "seed": arguments.seed,
+        "set": settings.parse_assignments(arguments.set),
+        "target": target,
+    }
+    _, preset, _ = configuration(Options(**options))
+    jobs = [
+        Job(
+            instance, f"overfit {preset}, {arguments.steps} steps", "overfit", setting,
+            f"{instance.name}.ovf", options | {"preset": preset}, arguments.crop,
+        )
+        for instance in find_all(arguments.inputs, arguments.only)
+    ]  # fmt: skip
+    with batch_display(arguments.quiet) as show:
+        done, failures = drive(jobs, arguments.output, arguments.workers, show)
+    about = {
+        "output": arguments.output,
+        "files": len(done),
+        "bytes": sum(record["bytes"] for record in done),
+        "bpp": _mean(done, "bpp"),
+        "psnr": _mean(done, "psnr"),
+        "failures": [failure._asdict() for failure in failures],
+        "results": done,
+    }
+    if done and not arguments.quiet:
+        quality = "" if about["psnr"] is None else f", {about['psnr']:.2f} dB"
+        print(
+            f"{arguments.output}: {len(done)} files, {about['bytes']} bytes; on average "
+            f"{about['bpp']:.4f} bpp{quality}",
+            file=text_stream(arguments),
+        )
+    raise_failures([str(failure) for failure in failures], about)
+    return about
+
+
+def _mean(records: list[dict], key: str) -> float | None:
+    """None where there is nothing, or a lossless file without a PSNR."""
+    values = [record[key] for record in records]
+    return sum(values) / len(values) if values and None not in values else None

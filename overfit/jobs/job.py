@@ -1,0 +1,118 @@
+"""A job: one signal, one codec, one setting; everything that its result depends on."""
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from overfit import __version__
+from overfit.io.datasets import Instance
+
+
+class Job(NamedTuple):
+    """Plain values only: a job travels between processes and machines."""
+
+    instance: Instance
+    label: str  # name of the curve that the result belongs to
+    codec: str  # "overfit" or the name of a classical codec
+    setting: dict[str, float]  # {knob: value}: what varies along the curve
+    file: str  # where the coded signal goes, relative to the folder of results
+    options: dict[str, Any] = {}  # of overfit: fields of `fitting.groups.Options`
+    crop: int | None = None  # px; the central part of a picture
+    frames: int | None = None  # of a clip
+
+    @property
+    def name(self) -> str:
+        """Of the signal: a crop is another one."""
+        return self.instance.name + (f"@{self.crop}" if self.crop is not None else "")
+
+    def key(self) -> str:
+        """Hash of all that the result depends on: content of the input, codec and settings."""
+        version = __version__ if self.codec == "overfit" else None
+        options = sorted((key, str(value)) for key, value in self.options.items())
+        signal = self.name, self.crop, self.frames
+        parts = *signal, self.codec, self.setting, self.file, options, version
+        digest = hashlib.blake2b(json.dumps(parts).encode(), digest_size=12)
+        digest.update(_content(self.instance.path).encode())
+        return digest.hexdigest()
+
+    def __str__(self) -> str:
+        setting = " ".join(f"{knob}={value:g}" for knob, value in self.setting.items())
+        return f"{self.name}, {self.label}, {setting}"
+
+
+class Failure(NamedTuple):
+    """Why a job gave no result."""
+
+    name: str
+    label: str
+    setting: dict[str, float]
+    error: str  # one sentence
+
+    def __str__(self) -> str:
+        setting = " ".join(f"{knob}={value:g}" for knob, value in self.setting.items())
+        return f"{self.name}, {self.label}, {setting}: {self.error}"
+
+
+def failure(job: Job, error: str) -> Failure:
+    return Failure(job.name, job.label, job.setting, error)
+
+
+def _content(path: str) -> str:
+    """Hash of a file, of the files of a folder, or the path of what is not there (a sample)."""
+    if not os.path.exists(path):
+        return path
+    paths = sorted(Path(path).iterdir()) if os.path.isdir(path) else [Path(path)]
+    return "".join(_file_hash(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths)
+
+
+@functools.lru_cache(maxsize=4096)
+def _file_hash(path: str, size: int, changed: int) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "blake2b").hexdigest()
+    except OSError:
+        return path  # the job itself will say why it cannot be read
+
+
+class Event(NamedTuple):
+    """What a worker says of a job: steps of its fit, a record, or a failure; or that it begins."""
+
+    job: Job
+    step: Any = None  # `fitting.run.Progress`
+    record: dict[str, Any] | None = None
+    failure: Failure | None = None
+
+
+def in_batches(jobs: Sequence[Job], size: int) -> list[list[Job]]:
+    """Jobs that can share a compiled program, at most `size` together and one after the other.
+
+    Classical codecs come first, each job alone: they are fast. Then fits by architecture and shape,
+    because each new one is a compilation.
+    """
+    classical = [[job] for job in jobs if job.codec != "overfit"]
+    fits = [job for job in jobs if job.codec == "overfit"]
+    alike: dict[tuple, list[Job]] = {}
+    for job in fits:
+        architecture = (job.options.get("preset"), sorted(map(str, job.options["set"].items())))
+        alike.setdefault((str(architecture), shape(job)), []).append(job)
+    ordered = [alike[key] for key in sorted(alike, key=str)]
+    return classical + [
+        group[start : start + size] for group in ordered for start in range(0, len(group), size)
+    ]
+
+
+def shape(job: Job) -> tuple[int, int]:
+    """(width, height) by the header of a picture; (0, 0) where it cannot be told."""
+    if job.crop is not None:
+        return job.crop, job.crop
+    from PIL import Image
+
+    try:
+        with Image.open(job.instance.path) as image:
+            return image.size
+    except Exception:  # a sample, a clip, or an input that will fail
+        return 0, 0

@@ -1,0 +1,150 @@
+"""What a worker does with a batch of jobs: encode, write, decode again, measure, record.
+
+The record is a file of its own in FOLDER/records until the index takes it up (see `drive.py`), so
+that nothing depends on who started the worker, or on whether they are still there.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from overfit.codecs import codec as codecs
+from overfit.errors import UserError, sentence
+from overfit.io.atomic import atomic_write
+from overfit.io.clips import Clip
+from overfit.jobs.job import Event, Job, failure
+from overfit.jobs.measure import quality
+from overfit.jobs.records import decode_file, load_signal
+from overfit.jobs.store import finite
+
+RECORDS = "records"
+
+
+def work(batch: Sequence[Job], folder: Path, emit: Callable[[Event], None]) -> None:
+    """Does a batch, whose fits share a program where their shapes agree.
+
+    emit gets what happens, in the end a record or a failure for every job. One job's fault costs
+    the others nothing.
+    """
+    signals = {}
+    for i, job in enumerate(batch):
+        emit(Event(job))
+        try:
+            signals[i] = load_signal(job.instance, job.crop, job.frames)
+        except Exception as error:
+            emit(Event(job, failure=failure(job, sentence(error))))
+    coded = _coded_together([batch[i] for i in signals], list(signals.values()), folder, emit)
+    for i, outcome in zip(signals, coded, strict=True):
+        job = batch[i]
+        try:
+            if isinstance(outcome, Exception):
+                raise outcome
+            data, known = outcome
+            emit(Event(job, record=_record(job, signals[i], data, known, folder)))
+        except Exception as error:
+            emit(Event(job, failure=failure(job, sentence(error))))
+
+
+def _coded_together(jobs: list[Job], signals: list, folder: Path, emit) -> list:
+    """For every job (bytes, what is known of their making) or the exception that prevented it."""
+    if not jobs:
+        return []
+    try:
+        if jobs[0].codec == "overfit":
+            return _fitted(jobs, signals, folder, emit)
+        return [_encoded(job, signal) for job, signal in zip(jobs, signals, strict=True)]
+    except Exception as error:
+        if len(jobs) == 1:
+            return [error]
+        pairs = zip(jobs, signals, strict=True)
+        return [_coded_together([job], [signal], folder, emit)[0] for job, signal in pairs]
+
+
+def _encoded(job: Job, signal) -> tuple[bytes, dict[str, Any]]:
+    (value,) = job.setting.values()
+    start = time.perf_counter()
+    data = codecs.load(job.codec).encode(signal, value)
+    return data, {"seconds_encode": time.perf_counter() - start}
+
+
+_KEPT = (
+    "bits", "macs_per_pixel", "loss", "steps", "seed", "preset", "lmbda", "seconds_compile",
+    "device", "versions",
+)  # fmt: skip
+
+
+def _fitted(jobs: list[Job], signals: list, folder: Path, emit) -> list:
+    from overfit.fitting.encode import encode
+    from overfit.fitting.groups import Job as Fit
+    from overfit.fitting.groups import Options
+
+    for job, signal in zip(jobs, signals, strict=True):
+        if isinstance(signal, Clip):
+            raise UserError(f"{job.label} cannot encode clips yet")
+    checkpoints = str(folder / "checkpoints")
+    fits = [
+        Fit(signal, Options(**job.options, checkpoint=checkpoints))
+        for job, signal in zip(jobs, signals, strict=True)
+    ]
+    start = time.perf_counter()
+    results = encode(fits, lambda step: emit(Event(jobs[0], step=step)))
+    seconds = (time.perf_counter() - start) / len(fits)  # of a batch: the mean
+    return [
+        (
+            result.data,
+            {key: result.about[key] for key in _KEPT}
+            | {"seconds_encode": seconds - result.about["seconds_compile"] / len(fits)},
+        )
+        for result in results
+    ]
+
+
+def _record(job: Job, signal, data: bytes, known: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Writes the coded signal, decodes it from the disk, and writes and returns the record."""
+    path = folder / job.file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        file.write(data)
+    data = path.read_bytes()
+    start = time.perf_counter()
+    decoded = decode_file(data, job.codec, signal.shape)
+    seconds_decode = time.perf_counter() - start
+    frames, height, width = _size(signal)
+    pixels = frames * height * width
+    record = {
+        "key": job.key(),
+        "dataset": job.instance.dataset,
+        "name": job.name,
+        "input": job.instance.path,
+        "crop": job.crop,
+        "kind": job.instance.kind,
+        "label": job.label,
+        "codec": job.codec,
+        "setting": job.setting,
+        "width": width,
+        "height": height,
+        "frames": frames,
+        "channels": 3 if isinstance(signal, Clip) else signal.shape[2],
+        "pixels": pixels,
+        "bytes": len(data),
+        "bpp": 8 * len(data) / pixels,
+        **quality(signal, decoded),
+        "macs_per_pixel": None,
+        "bits": None,
+        "seconds_decode": seconds_decode,
+        "file": job.file,
+        **known,
+    }
+    (folder / RECORDS).mkdir(exist_ok=True)
+    with atomic_write(folder / RECORDS / f"{record['key']}.json") as file:
+        file.write(json.dumps(finite(record), ensure_ascii=False).encode())
+    return record
+
+
+def _size(signal) -> tuple[int, int, int]:
+    """(frames, height, width) of an image or a clip."""
+    if isinstance(signal, Clip):
+        return signal.frames, signal.height, signal.width
+    return 1, signal.shape[0], signal.shape[1]
