@@ -1,6 +1,12 @@
 """`overfit batch`: many images to .ovf files, in parallel, resumable."""
 
-from overfit.commands.common import prepare_jax, raise_failures, text_stream
+from overfit.commands.common import (
+    add_fit_arguments,
+    add_many_arguments,
+    prepare_jax,
+    raise_failures,
+    text_stream,
+)
 
 HELP = "encode many images, each to an .ovf file"
 
@@ -9,23 +15,14 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "inputs", nargs="+", help="images, folders, globs, or a named set as for evaluate"
     )
-    parser.add_argument("-o", "--output", required=True, metavar="DIR")
     parser.add_argument("--method", default="c3", help="default: c3")
     parser.add_argument("--preset", help="as for encode")
     rate = parser.add_mutually_exclusive_group()
     rate.add_argument("--lmbda", type=float, help="default: 1e-3")
     rate.add_argument("--target-bpp", type=float)
     rate.add_argument("--target-psnr", type=float)
-    parser.add_argument("--steps", type=int, default=1000, help="of stage 1; default: 1000")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="as for encode"
-    )
-    parser.add_argument(
-        "--only", nargs="+", default=[], metavar="NAME", help="these names, or globs of them"
-    )
-    parser.add_argument("--crop", type=int, metavar="PX", help="the central part of each picture")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes; default: one per core")
+    add_fit_arguments(parser)
+    add_many_arguments(parser)
 
 
 def run(arguments) -> dict:

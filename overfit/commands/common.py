@@ -46,3 +46,25 @@ def raise_failures(failures: list[str], about: dict) -> None:
     if failures:
         what = "one failure" if len(failures) == 1 else f"{len(failures)} failures"
         raise PartialFailure(f"{what}, listed above; the other results are kept", about)
+
+
+def add_fit_arguments(parser) -> None:
+    """How a fit is done, whatever the command."""
+    parser.add_argument(
+        "--steps", type=int, default=1000, help="of stage 1; default: 1000, in C3's paper: 100000"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE",
+        help="override a setting of the preset, say entropy.context=2",
+    )  # fmt: skip
+
+
+def add_many_arguments(parser) -> None:
+    """Which signals, and by how many processes."""
+    parser.add_argument("-o", "--output", required=True, metavar="DIR")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="NAME", help="these names, or globs of them"
+    )
+    parser.add_argument("--crop", type=int, metavar="PX", help="the central part of each picture")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes; default: one per core")

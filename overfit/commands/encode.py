@@ -1,6 +1,6 @@
 """`overfit encode`: an image to an .ovf file."""
 
-from overfit.commands.common import check_writable, prepare_jax, text_stream
+from overfit.commands.common import add_fit_arguments, check_writable, prepare_jax, text_stream
 from overfit.errors import UserError
 
 HELP = "fit a model to an image and write it as an .ovf file"
@@ -20,14 +20,7 @@ def add_arguments(parser) -> None:
     rate.add_argument("--qp", type=int, help="for methods over a classical codec")
     rate.add_argument("--target-bpp", type=float, help="search lambda for this size")
     rate.add_argument("--target-psnr", type=float, help="search lambda for this PSNR in dB")
-    parser.add_argument(
-        "--steps", type=int, default=1000, help="of stage 1; default: 1000, in C3's paper: 100000"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE",
-        help="override a setting of the preset, say entropy.context=2",
-    )  # fmt: skip
+    add_fit_arguments(parser)
     parser.add_argument("--checkpoint", metavar="DIR", help="save the run there and continue it")
 
 

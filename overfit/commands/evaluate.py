@@ -2,7 +2,13 @@
 
 import re
 
-from overfit.commands.common import prepare_jax, raise_failures, text_stream
+from overfit.commands.common import (
+    add_fit_arguments,
+    add_many_arguments,
+    prepare_jax,
+    raise_failures,
+    text_stream,
+)
 from overfit.errors import UserError
 
 HELP = "run codecs over a data set and average their curves"
@@ -14,7 +20,6 @@ def add_arguments(parser) -> None:
         help="a folder, a file, a glob, or kodak:FOLDER, clic2020:FOLDER, uvg:FOLDER, "
         "mcl-jcv:FOLDER",
     )  # fmt: skip
-    parser.add_argument("-o", "--output", required=True, metavar="DIR")
     parser.add_argument(
         "--methods", default="c3-kodak,jpeg,webp", metavar="A,B,...",
         help="presets (c3-kodak, c3-clic, ...) and classical codecs (jpeg, avif, x265-...); "
@@ -28,17 +33,9 @@ def add_arguments(parser) -> None:
         "--ladder", action="append", default=[], metavar="CODEC=V,V,...",
         help="settings of a classical codec instead of its own",
     )  # fmt: skip
-    parser.add_argument("--steps", type=int, default=1000, help="of stage 1; default: 1000")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="as for encode"
-    )
-    parser.add_argument(
-        "--only", nargs="+", default=[], metavar="NAME", help="these names, or globs of them"
-    )
-    parser.add_argument("--crop", type=int, metavar="PX", help="the central part of each picture")
+    add_fit_arguments(parser)
+    add_many_arguments(parser)
     parser.add_argument("--frames", type=int, help="the first ones of each clip")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes; default: one per core")
     parser.add_argument(
         "--averaging", default="mean", choices=("mean", "pooled"),
         help="over pictures: mean of PSNRs (default), or PSNR of the pooled squared error",
