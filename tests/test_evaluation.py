@@ -1,6 +1,9 @@
 """`overfit evaluate`: real files, one line a result, nothing done twice, failures kept apart."""
 
 import json
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -161,6 +164,42 @@ def test_the_curves_are_written_in_the_schema_of_compressai(capsys, pictures, tm
     assert [len(curve.bpp) for curve in written] == [3, 2]
     document = json.loads((tmp_path / "curves" / "jpeg.json").read_text())
     assert len(document["results"]["psnr-rgb"]) == len(document["results"]["bpp"]) == 3
+
+
+def test_clips_have_a_weighted_psnr(capsys, tmp_path):
+    """A 4:2:0 clip through a video codec: planes 6:1:1, each the mean over its frames."""
+    pytest.importorskip("av")
+    rng = np.random.default_rng(1)
+    frames = [np.sort(rng.integers(0, 256, 64 * 48 * 3 // 2, np.uint8)).tobytes() for _ in "ab"]
+    (tmp_path / "in").mkdir()
+    header = b"YUV4MPEG2 W64 H48 F25:1 C420\n"
+    (tmp_path / "in" / "clip.y4m").write_bytes(header + b"".join(b"FRAME\n" + f for f in frames))
+    arguments = ["--methods", "x264-medium", "--ladder", "x264-medium=20,35", "--workers", 1]
+    code, out, _ = run(capsys, f"clips:{tmp_path / 'in'}", "-o", tmp_path / "o", *arguments)
+    assert code == 0 and "YUV 6:1:1" in out
+    record = read_results(tmp_path / "o")[0][0]
+    assert record["frames"] == 2 and record["psnr"] is None
+    weighted = (6 * record["psnr_y"] + record["psnr_u"] + record["psnr_v"]) / 8
+    assert record["psnr_yuv"] == pytest.approx(weighted)
+    (path,) = (tmp_path / "o" / "curves").iterdir()
+    curve = read_curve(path)
+    assert len(curve.psnr_yuv) == 2 and curve.psnr == (None, None)
+    assert curve.psnr_yuv[0] < curve.psnr_yuv[1]
+
+
+def test_killed_and_started_again_it_has_every_result_once(pictures, tmp_path):
+    command = [sys.executable, "-m", "overfit", "evaluate", str(pictures), "-o", str(tmp_path)]
+    command += [*map(str, CLASSICAL), "--quiet"]
+    index = tmp_path / "results.jsonl"
+    process = subprocess.Popen(command, cwd=tmp_path)
+    while not index.exists() or index.read_bytes().count(b"\n") < 2:
+        assert process.poll() is None or index.read_bytes().count(b"\n") == 10
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
+    lines = index.read_text().splitlines()
+    assert len(lines) == 10 == len({json.loads(line)["key"] for line in lines})
 
 
 def test_the_order_of_jobs_is_codec_by_codec(pictures):

@@ -94,9 +94,11 @@ def _table(summary: dict) -> str:
     lines = [f"averages over {len(names)} ({summary['averaging_means']}):"]
     for curve in summary["curves"]:
         lines.append(curve["name"])
-        points = zip(curve["bpp"], curve["psnr"], curve["ms_ssim"], strict=True)
-        for bpp, psnr, ms_ssim in points:
-            similarity = "" if ms_ssim is None else f"  MS-SSIM {ms_ssim:.4f}"
-            decibels = "" if psnr is None else f"{psnr:6.2f} dB"
-            lines.append(f"  {bpp:7.4f} bpp  {decibels}{similarity}")
+        columns = (curve[key] for key in ("bpp", "psnr", "ms_ssim", "psnr_yuv"))
+        for bpp, psnr, ms_ssim, psnr_yuv in zip(*columns, strict=True):
+            figures = [f"{bpp:7.4f} bpp"]
+            figures += [] if psnr is None else [f"{psnr:6.2f} dB"]
+            figures += [] if ms_ssim is None else [f"MS-SSIM {ms_ssim:.4f}"]
+            figures += [] if psnr_yuv is None else [f"YUV 6:1:1 {psnr_yuv:6.2f} dB"]
+            lines.append("  " + "  ".join(figures))
     return "\n".join(lines)

@@ -16,7 +16,7 @@ def add_arguments(parser) -> None:
         "inputs", nargs="+", metavar="CURVES", help="JSON files of curves, or folders of them"
     )
     parser.add_argument("-o", "--output", required=True, metavar="OUT", help=".png or .svg")
-    parser.add_argument("--metric", choices=["psnr", "ms-ssim"], default="psnr")
+    parser.add_argument("--metric", choices=["psnr", "ms-ssim", "psnr-yuv"], default="psnr")
     parser.add_argument("--log-rate", action="store_true", help="logarithmic axis of the rate")
     parser.add_argument(
         "--anchor", metavar="NAME", help="print BD-rates against this curve (its name, or a file)"

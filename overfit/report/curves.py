@@ -17,6 +17,7 @@ from overfit.io.atomic import atomic_write
 from overfit.metrics.ms_ssim import ms_ssim_db
 
 Values = tuple[float | None, ...]
+METRICS = ("psnr", "ms_ssim", "psnr_yuv")  # fields of a curve that are qualities
 
 
 class Curve(NamedTuple):
@@ -31,15 +32,18 @@ class Curve(NamedTuple):
     macs_per_pixel: float | None = None  # of the decoder
     encoding_time: Values = ()  # seconds
     decoding_time: Values = ()
+    psnr_yuv: Values = ()  # dB, of 4:2:0 clips: planes weighted 6:1:1; () or in parallel as well
 
 
 def points(curve: Curve, metric: str) -> list[tuple[float, float]]:
     """The points (bpp, quality in dB) whose quality is known and finite, by rate.
 
     Args:
-      metric: "psnr" or "ms_ssim", which is turned into dB.
+      metric: one of `METRICS`; MS-SSIM is turned into dB.
     """
-    values = curve.psnr if metric == "psnr" else [_to_db(value) for value in curve.ms_ssim]
+    values = getattr(curve, metric) or (None,) * len(curve.bpp)
+    if metric == "ms_ssim":
+        values = [_to_db(value) for value in values]
     pairs = zip(curve.bpp, values, strict=True)
     return sorted((rate, v) for rate, v in pairs if v is not None and math.isfinite(v))
 
@@ -102,6 +106,7 @@ def _curve(document: Any, name: str, pixels_per_second: float | None) -> Curve:
         macs_per_pixel=None if macs is None else _number(macs, "macs_per_pixel"),
         encoding_time=column("encoding_time") if "encoding_time" in results else (),
         decoding_time=column("decoding_time") if "decoding_time" in results else (),
+        psnr_yuv=column("psnr-yuv") if "psnr-yuv" in results else (),
     )
 
 
@@ -160,7 +165,10 @@ def write_curve(path, curve: Curve) -> None:
       ValueError: the fields are not of one length.
     """
     columns: dict[str, Values] = {"bpp": curve.bpp}
-    for key, values in (("psnr-rgb", curve.psnr), ("ms-ssim-rgb", curve.ms_ssim)):
+    qualities = {
+        "psnr-rgb": curve.psnr, "ms-ssim-rgb": curve.ms_ssim, "psnr-yuv": curve.psnr_yuv
+    }  # fmt: skip
+    for key, values in qualities.items():
         if any(value is not None for value in values):
             columns[key] = values
     for key in ("encoding_time", "decoding_time"):

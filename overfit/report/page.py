@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from overfit.errors import UserError
 from overfit.report.comparison import Comparison, compare
-from overfit.report.curves import Curve, points
+from overfit.report.curves import METRICS, Curve, points
 from overfit.report.found import Found, find, setting_text
 from overfit.report.published import read_published
 from overfit.report.summary import AVERAGING, average_curves, common_names
@@ -28,7 +28,6 @@ except ImportError as error:
         f"a report needs {error.name}; install what it needs with pip install '.[report]'"
     ) from error
 
-METRICS = ("psnr", "ms_ssim")
 INTERPOLATION = "pchip"
 
 
@@ -76,15 +75,17 @@ def build(
         dict.fromkeys([*found.problems, *beside.problems, *crops.problems, *maps.problems])
     )
     failures = [f"{f['name']}, {f['label']}, {f['setting']}: {f['error']}" for f in found.failures]
-    comparisons = [[_compare(a, curves, m, faint) for m in METRICS] for a in curves]
+    # RGB figures always have their place, those of 4:2:0 clips where there are any.
+    metrics = [m for m in METRICS if m != "psnr_yuv" or any(points(c, m) for c in curves)]
+    comparisons = [[_compare(a, curves, m, faint) for m in metrics] for a in curves]
     with warnings.catch_warnings():
         # Names may be in any script; the reader's fonts show what matplotlib's cannot.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         html = _template().render(
             title=title or "Results on " + ", ".join(_distinct_values(found.records, "dataset")),
             facts=_facts(found, averaging),
-            plots=_plots(curves, faint),
-            metrics=[label(metric) for metric in METRICS],
+            plots=_plots(curves, metrics, faint),
+            metrics=[label(metric) for metric in metrics],
             interpolation=INTERPOLATION.upper(),
             curves=[
                 _curve_row(curve, i >= len(measured), curve.name in faint)
@@ -95,7 +96,7 @@ def build(
             # A figure per anchor takes a while and some kilobytes each: published ones have none.
             complexity={
                 i: _complexity(psnr, curves)
-                for i, (psnr, _) in enumerate(comparisons)
+                for i, (psnr, *_) in enumerate(comparisons)
                 if i == start or curves[i].name not in faint
             },
             costs=_costs(found.records),
@@ -189,10 +190,12 @@ def _curve_row(curve: Curve, published: bool, faint: bool) -> dict[str, Any]:
     }
 
 
-def _plots(curves: Sequence[Curve], faint: set[str]) -> list[dict[str, Any]]:
+def _plots(
+    curves: Sequence[Curve], metrics: Sequence[str], faint: set[str]
+) -> list[dict[str, Any]]:
     """Quality over rate: {"metric", "axis", "svg"}, the last of them None without any point."""
     plots = []
-    for metric in METRICS:
+    for metric in metrics:
         known = any(points(curve, metric) for curve in curves)
         for axis in ("linear", "log"):
             name = f"{metric}-{axis}"

@@ -88,7 +88,7 @@ def rd_figure(
     With a curve of our own the axes keep to its rates; others run out of the picture.
 
     Args:
-      metric: "psnr", or "ms_ssim", which is shown in dB.
+      metric: one of `curves.METRICS`; MS-SSIM is shown in dB.
       log_rate: whether the axis of the rate is logarithmic.
       faint: names of curves that stand behind the others, dashed and light.
 
@@ -124,7 +124,7 @@ def rd_figure(
 
 def label(metric: str) -> str:
     """The name of a metric for people."""
-    return {"psnr": "PSNR", "ms_ssim": "MS-SSIM"}[metric]
+    return {"psnr": "PSNR", "ms_ssim": "MS-SSIM", "psnr_yuv": "PSNR of YUV 6:1:1"}[metric]
 
 
 def is_ours(name: str) -> bool:

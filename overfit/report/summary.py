@@ -64,6 +64,7 @@ def average_curves(records: list[dict], averaging: str = "mean") -> list[Curve]:
                 macs_per_pixel=_mean(points[0], "macs_per_pixel"),
                 encoding_time=tuple(_mean(point, "seconds_encode") for point in points),
                 decoding_time=tuple(_mean(point, "seconds_decode") for point in points),
+                psnr_yuv=tuple(_mean(point, "psnr_yuv") for point in points),
             )
         )
     return curves
@@ -89,8 +90,8 @@ def _bpp(point: list[dict], averaging: str) -> float:
 
 
 def _psnr(point: list[dict], averaging: str) -> float | None:
-    """None where a picture is lossless: it has no PSNR."""
-    if averaging == "pooled":
+    """None where a signal has none: a lossless one, or a 4:2:0 clip."""
+    if averaging == "pooled" and all(record["mse"] is not None for record in point):
         return pooled_psnr([r["mse"] for r in point], [r["pixels"] for r in point])
     return _mean(point, "psnr")
 
