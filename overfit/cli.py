@@ -11,7 +11,8 @@ from typing import NoReturn
 from overfit import __version__
 from overfit.errors import PartialFailure, UserError, sentence
 
-COMMANDS = ("encode", "decode", "info", "evaluate", "report", "plot")  # overfit.commands.NAME
+# Modules of overfit.commands.
+COMMANDS = ("encode", "decode", "info", "evaluate", "sweep", "report", "plot")
 
 
 class _Parser(argparse.ArgumentParser):

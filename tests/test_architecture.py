@@ -29,10 +29,13 @@ ALLOWED = {
         "codecs", "decoding", "fitting", "io", "jobs", "method", "metrics", "overfit",
     },
     "report": {"evaluation", "jobs", "io", "metrics", "method", "decoding"},
+    "sweeping": {
+        "coding", "engine", "evaluation", "fitting", "io", "jobs", "method", "metrics", "settings",
+    },
     "display": set(),
     "commands": {
         "codecs", "decoding", "display", "evaluation", "fitting", "io", "jobs", "report",
-        "settings",
+        "settings", "sweeping",
     },
     "cli": {"commands", "io", "jobs", "overfit"},
     "overfit": {"decoding", "fitting"},  # __init__.py

@@ -79,7 +79,7 @@ class Failure(NamedTuple):
 
     def __str__(self) -> str:
         where = " ".join(f"{knob}={value:g}" for knob, value in self.setting.items())
-        return f"{self.name}, {self.label}, {where}: {self.error}"
+        return f"{', '.join(filter(None, (self.name, self.label, where)))}: {self.error}"
 
 
 def _identity(path: str) -> list:
@@ -130,7 +130,8 @@ def _anchor(name: str, known: Mapping[str, str]) -> codecs.Codec:
 # -- One job ---------------------------------------------------------------------------------------
 
 
-def _options(job: Job, preset: str):
+def options(job: Job, preset: str):
+    """How a preset of overfit is fitted for a job: `fitting.groups.Options`."""
     from overfit.fitting.groups import Options
 
     plan, lmbda = job.plan, job.setting["lmbda"]
@@ -149,16 +150,16 @@ def _encode(job: Job, signal, folder: Path, on_step: Callable | None) -> tuple[b
 
     if isinstance(signal, Clip):
         raise UserError(f"{job.preset} cannot encode clips yet")
-    options = _options(job, job.preset)._replace(checkpoint=str(folder / "checkpoints"))
+    chosen = options(job, job.preset)._replace(checkpoint=str(folder / "checkpoints"))
     start = time.perf_counter()
-    (encoded,) = encode([Fit(signal, options)], on_step)
-    seconds = time.perf_counter() - start
-    about = encoded.about
-    known = {key: about[key] for key in _KEPT}
-    return encoded.data, known | {"seconds_encode": seconds - about["seconds_compile"]}
+    (encoded,) = encode([Fit(signal, chosen)], on_step)
+    seconds = time.perf_counter() - start - encoded.about["seconds_compile"]
+    known = {key: encoded.about[key] for key in KEPT}
+    return encoded.data, known | {"seconds_encode": seconds}
 
 
-_KEPT = (
+# Of what `fitting.groups.Encoded` says about a file, beside what is measured here.
+KEPT = (
     "bits", "macs_per_pixel", "loss", "steps", "seed", "preset", "seconds_compile", "device",
     "versions",
 )  # fmt: skip
@@ -170,7 +171,14 @@ def run_job(job: Job, signal, folder: Path, on_step: Callable | None = None) -> 
     Raises:
       UserError: the codec cannot take the signal or the setting, or is not installed.
     """
-    data, known = _encode(job, signal, folder, on_step)
+    return store_file(job, signal, folder, *_encode(job, signal, folder, on_step))
+
+
+def store_file(job: Job, signal, folder: Path, data: bytes, known: dict) -> dict[str, Any]:
+    """Writes a coded signal below `folder`, decodes it from there and returns the record.
+
+    known: what the record says of the making of the file.
+    """
     path = folder / job.file
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
@@ -240,7 +248,7 @@ def evaluate(
       UserError: an unknown method, or a folder that cannot be used.
     """
     todo = jobs(instances, plan)
-    _check_options(todo)
+    check_options(todo)
     load = functools.lru_cache(maxsize=1)(results.load_signal)  # jobs on a signal follow each other
     failures = []
     with open_store(folder) as store:
@@ -264,13 +272,13 @@ def evaluate(
     return failures
 
 
-def _check_options(todo: Sequence[Job]) -> None:
+def check_options(todo: Sequence[Job]) -> None:
     """Raises UserError for settings that no fit could have, before any has begun."""
     for job in todo:
         if job.preset:
             from overfit.fitting.groups import configuration
 
-            configuration(_options(job, job.preset))
+            configuration(options(job, job.preset))
 
 
 def _on_step(progress: Callable[[Event], None], event: Event, step) -> None:

@@ -188,11 +188,13 @@ def saved(group: Group, phase: str) -> Path | None:
     return folder / f"{key}-{phase}.ckpt"
 
 
-def run_group(group: Group, states: fit.FitState, tasks: fit.Task, phase: str) -> Run:
-    """Takes the steps that are left."""
+def run_group(
+    group: Group, states: fit.FitState, tasks: fit.Task, phase: str, until: int | None = None
+) -> Run:
+    """Takes the steps that are left, or those before step `until`."""
     return run(
         states, tasks, group.codec.loss, group.architecture, group.pixels, group.progress,
-        saved(group, phase),
+        saved(group, phase), until,
     )  # fmt: skip
 
 
