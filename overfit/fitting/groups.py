@@ -160,7 +160,13 @@ def start(group: Group) -> tuple[fit.FitState, fit.Task]:
     signals = jnp.asarray(np.stack([one.signal for one in group.fits]), jnp.float32) / 255
     schedule = jax.tree.map(lambda *v: jnp.stack(v), *[_schedule(one) for one in group.fits])
     keys = jnp.stack([jax.random.key(one.options.seed) for one in group.fits])
-    states = _initializer(group.codec.init, group.architecture)(keys, signals, schedule)
+    # One after the other: one compiled program for batches of any size.
+    initial = _initializer(group.codec.init, group.architecture)
+    parts = [
+        initial(*jax.tree.map(lambda array, i=i: array[i : i + 1], (keys, signals, schedule)))
+        for i in range(len(group.fits))
+    ]
+    states = jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *parts)
     # The state is donated, so that no two of its arrays may share a buffer.
     states = jax.tree.map(jnp.copy, states)
     lmbda = jnp.asarray([one.options.lmbda for one in group.fits], jnp.float32)

@@ -137,7 +137,7 @@ def parse(document: dict[str, Any], name: str) -> Sweep:
         name=name,
         preset=document["preset"],
         axes=_axes(document["axes"], document.get("tied", {}), document.get("when", {})),
-        set={path: _frozen(value) for path, value in document.get("set", {}).items()},
+        set=document.get("set", {}),
         lmbdas=_numbers(document.get("lmbdas", Sweep.lmbdas), "lmbdas"),
         budget=_budget(document.get("budget", {})),
         objective=document.get("objective", Sweep.objective),
@@ -161,12 +161,12 @@ def _axes(axes: dict, tied: dict, when: dict) -> tuple[Axis, ...]:
         for other, values in conditions.items():
             if not isinstance(values, list):
                 raise UserError(f"the condition of '{path}' on '{other}' must be a list of values")
-            _known(map(_frozen, values), found[other].choices, f"choice of '{other}'")
+            _known(values, found[other].choices, f"choice of '{other}'")
         found[path] = Axis(
             path,
-            tuple(map(_frozen, choices)),
+            tuple(choices),
             tuple(follower for follower, leader in tied.items() if leader == path),
-            {other: tuple(map(_frozen, values)) for other, values in conditions.items()},
+            {other: tuple(values) for other, values in conditions.items()},
         )
     return tuple(found.values())
 
@@ -199,10 +199,6 @@ def _known(given: Iterable, known: Iterable, what: str) -> None:
             near = difflib.get_close_matches(str(one), map(str, names), cutoff=0.5)
             choose = " or ".join(near or map(str, names)) or "none here"
             raise UserError(f"there is no {what} '{one}'; choose {choose}")
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def _check(sweep: Sweep) -> None:
