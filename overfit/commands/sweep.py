@@ -1,7 +1,5 @@
 """`overfit sweep`: the best of several settings for each image, resumable."""
 
-import dataclasses
-
 from overfit.commands.common import numbers, prepare_jax, raise_failures, text_stream
 from overfit.errors import UserError
 
@@ -50,12 +48,8 @@ def run(arguments) -> dict:
     from overfit.sweeping.space import read_sweep
     from overfit.sweeping.sweep import Plan, sweep
 
-    space = read_sweep(arguments.sweep)
-    if arguments.lmbdas is not None:
-        space = dataclasses.replace(space, lmbdas=numbers(arguments.lmbdas, "--lmbdas"))
-    if arguments.steps is not None:
-        budget = dataclasses.replace(space.budget, steps=arguments.steps)
-        space = dataclasses.replace(space, budget=budget)
+    lmbdas = arguments.lmbdas and numbers(arguments.lmbdas, "--lmbdas")
+    space = read_sweep(arguments.sweep).replaced(arguments.steps, lmbdas)
     plan = Plan(space, arguments.strategy, arguments.seed, arguments.crop)
     instances = find_all(arguments.inputs, arguments.only)
     with batch_display(arguments.quiet) as show:

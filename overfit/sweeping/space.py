@@ -30,8 +30,8 @@ import difflib
 import math
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,11 @@ class Sweep:
         for axis in self.axes:
             found = [chosen | more for chosen in found for more in axis.options(chosen)]
         return [dict(self.set) | chosen for chosen in found]
+
+    def replaced(self, steps: int | None, lmbdas: Sequence[float] | None) -> "Sweep":
+        """With other steps of stage 1 or lambdas, where they are given."""
+        budget = self.budget if steps is None else replace(self.budget, steps=steps)
+        return replace(self, budget=budget, lmbdas=tuple(lmbdas or self.lmbdas))
 
 
 def read_sweep(path: str | os.PathLike[str]) -> Sweep:

@@ -30,9 +30,8 @@ def grid(budget: Budget, count: int) -> list[Rung]:
 def halving(budget: Budget, count: int) -> list[Rung]:
     """Successive halving (Jamieson and Talwalkar, 2016): a fraction goes on at each rung.
 
-    Unlike there, a setting goes on from where it is, on the schedule of the full number of steps.
-    The first rung is early because all settings pay for it; two settings or more see the end where
-    there are many, because what costs them their place is an estimate.
+    A setting goes on from where it is, on the schedule of the full number of steps. All settings
+    pay for the first rung, so it is early.
     """
     rungs = []
     for fraction in budget.rungs:

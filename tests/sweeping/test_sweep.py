@@ -13,7 +13,7 @@ from overfit.evaluation.datasets import find_all
 from overfit.fitting import run as fitting_run
 from overfit.jobs.store import read_results
 from overfit.sweeping.space import parse
-from overfit.sweeping.sweep import RUNGS, Plan, sweep
+from overfit.sweeping.sweep import RUNGS, Plan, network_bits, sweep
 
 # Two architectures, one of them with two schedules, so small that each compiles in seconds.
 TOML = """
@@ -113,6 +113,21 @@ def test_the_cost_at_a_rung_is_near_that_of_a_file(halving):
     }
     assert sorted(costs, key=str) == [12, 30, None]
     assert costs[None] == chosen["cost"] < costs[30] < 2 * chosen["cost"]
+
+
+@pytest.mark.parametrize(
+    "pixels, lmbda, measured",
+    [
+        # kodim23 and kodim05 with 2000 steps: c3_ablation.json, c3_parity.json, whole images.
+        (128 * 128, 1e-3, (7840, 9088)),
+        (256 * 256, 1e-3, (0.1353 * 65536, 0.1499 * 65536)),
+        (768 * 512, 1e-3, (11592, 11296)),
+        (768 * 512, 4e-3, (10376,)),
+    ],
+)
+def test_the_networks_of_c3_kodak_take_about_the_estimated_bits(pixels, lmbda, measured):
+    for bits in measured:
+        assert network_bits(1541, pixels, lmbda) == pytest.approx(bits, rel=0.16)
 
 
 def test_an_interrupted_sweep_repeats_nothing(folder, halving, tmp_path, monkeypatch):
