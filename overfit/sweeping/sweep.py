@@ -81,8 +81,9 @@ def sweep(
     folder: str | os.PathLike[str],
     progress: Callable[[Event], None] = lambda event: None,
 ) -> tuple[dict[str, Any], list[Failure]]:
-    """Chooses a setting per image and lambda; the summary, also in FOLDER/summary.json, and what
-    failed.
+    """Chooses a setting per image and lambda; the summary, and what failed.
+
+    The summary is in FOLDER/summary.json as well, from the first image on.
 
     Raises:
       UserError: a folder that cannot be used, or options that no fit could have.
@@ -166,16 +167,16 @@ def _image(
     ladder = STRATEGIES[plan.strategy](plan.sweep.budget, len(plan.sweep.settings()))
     winners = race(contests, ladder, functools.partial(_advance, course))
     shutil.rmtree(waiting, ignore_errors=True)
+    errors = {key: passed[-1]["error"] for key, passed in course.passed.items()}
     failures = [
-        Failure(candidates[key].job.name, candidates[key].job.label, candidates[key].job.setting, e)
-        for key, passed in course.passed.items()
-        for e in [passed[-1]["error"]]
-        if e is not None
+        Failure(job.name, job.label, job.setting, errors[key])
+        for key, (job, _, _) in candidates.items()
+        if errors[key] is not None
     ]
     chosen = [
         _choice(course, contests[lmbda], winner)
         for lmbda, (winner,) in winners.items()
-        if course.passed[winner][-1]["error"] is None
+        if errors[winner] is None
     ]
     return chosen, failures
 
@@ -248,6 +249,8 @@ def _run_batch(course: Course, keys: list[str], rung: Rung) -> None:
     states, tasks = start(group)
     phase = _rung_key("rung", rung)
     finished = run_group(group, _restored(group, keys, states), tasks, phase, rung.until)
+    host = jax.tree.map(np.asarray, (finished.states, finished.tasks))
+    finished = finished._replace(states=host[0], tasks=host[1])
     if rung.until is None:
         for i, key in enumerate(keys):
             _finish(course, key, rung, _only(finished, i))
@@ -277,8 +280,8 @@ def _only(finished: Run, i: int) -> Run:
     """A run of several instances as that of one of them, with its share of the time."""
     count = len(finished.states.step)
     return finished._replace(
-        states=jax.tree.map(lambda array: np.asarray(array)[i : i + 1], finished.states),
-        tasks=jax.tree.map(lambda array: np.asarray(array)[i : i + 1], finished.tasks),
+        states=jax.tree.map(lambda array: array[i : i + 1], finished.states),
+        tasks=jax.tree.map(lambda array: array[i : i + 1], finished.tasks),
         seconds=finished.seconds / count,
         seconds_compile=finished.seconds_compile / count,
     )
