@@ -25,7 +25,7 @@ import numpy as np
 from overfit import decoding
 from overfit.coding import container
 from overfit.engine import parameter_steps
-from overfit.fitting.groups import Group, Job, Options, checked, run_group, start
+from overfit.fitting.groups import Group, Options, Request, checked, run_group, start
 from overfit.io.images import load_image, save_image
 
 DECODE = """
@@ -66,7 +66,7 @@ def fresh_process(path: str, output: str) -> dict:
 
 def measure(image, preset: str, steps: int, repeats: int) -> dict:
     options = Options(preset=preset, steps=steps)
-    one = checked(Job(image, options))
+    one = checked(Request(image, options))
     codec, config = one.codec, one.config
     group = Group([one])
     finished = run_group(group, *start(group), "fit")

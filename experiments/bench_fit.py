@@ -21,7 +21,7 @@ import optax
 from jax import lax
 
 from overfit.engine import fit
-from overfit.fitting.groups import Group, Job, Options, checked, start
+from overfit.fitting.groups import Group, Options, Request, checked, start
 from overfit.method import Anneal, Aux
 from overfit.methods.c3 import model
 from overfit.nn import distributions
@@ -161,7 +161,7 @@ def main() -> None:
         (64, 48, 1, True), (256, 256, 1, True), (512, 768, 1, True), (256, 256, 6, False),
     ):  # fmt: skip
         images = [rng.integers(0, 256, (height, width, 3), np.uint8) for _ in range(instances)]
-        group = Group([checked(Job(image, options)) for image in images])
+        group = Group([checked(Request(image, options)) for image in images])
         runners = {"ours": Ours(group)}
         row = {"height": height, "width": width, "instances": instances}
         if textbook:

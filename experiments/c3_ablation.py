@@ -16,7 +16,7 @@ import argparse
 import common
 
 from overfit.fitting.encode import encode
-from overfit.fitting.groups import Job, Options
+from overfit.fitting.groups import Options, Request
 
 C3 = ("c3-kodak", {})
 ROWS = {
@@ -65,7 +65,7 @@ def main() -> None:
         preset, changes = ROWS[row]
         options = Options(preset=preset, set=changes, steps=arguments.steps, lmbda=arguments.lmbda)
         rows[row] = {}
-        results = encode([Job(crop, options) for crop in crops])
+        results = encode([Request(crop, options) for crop in crops])
         for name, result in zip(arguments.images, results, strict=True):
             about = result.about
             figures = {key: about[key] for key in ("loss", "psnr", "bpp", "bytes", "bits")}

@@ -14,7 +14,7 @@ import argparse
 import common
 
 from overfit.fitting.encode import encode
-from overfit.fitting.groups import Job, Options
+from overfit.fitting.groups import Options, Request
 
 OFFICIAL = {
     "kodim23": {"loss": 4.712e-4, "psnr": 35.85, "bpp": 0.4020, "latent_bpp": 0.2375,
@@ -43,7 +43,9 @@ def main() -> None:
     rows = []
     for seed in range(arguments.seeds):
         # Stage 2 has a tenth of 2000 steps here, 300 in the official run.
-        results = encode([Job(crop, Options(steps=2000, lmbda=LMBDA, seed=seed)) for crop in crops])
+        results = encode(
+            [Request(crop, Options(steps=2000, lmbda=LMBDA, seed=seed)) for crop in crops]
+        )
         for name, result in zip(names, results, strict=True):
             about, official = result.about, OFFICIAL[name]
             pixels = about["pixels"]

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from overfit.codecs.nearest import FAMILIAR, nearest_size
 from overfit.fitting.encode import encode
-from overfit.fitting.groups import Job, Options
+from overfit.fitting.groups import Options, Request
 from overfit.io.images import load_image
 
 CROP = (slice(40, 200), slice(150, 310))  # rows, columns: the face
@@ -48,7 +48,7 @@ def main() -> None:
     image = load_image("sample:astronaut")
     rows = []
     for lmbda in arguments.lmbdas:
-        (result,) = encode([Job(image, Options(lmbda=lmbda, steps=arguments.steps))])
+        (result,) = encode([Request(image, Options(lmbda=lmbda, steps=arguments.steps))])
         about = result.about
         keys = ("lmbda", "steps", "bytes", "bpp", "psnr", "ms_ssim", "bits", "seconds",
                 "seconds_compile", "macs_per_pixel")  # fmt: skip

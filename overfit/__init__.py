@@ -47,7 +47,7 @@ def encode(
       UserError: bad images or options.
     """
     from overfit.fitting.encode import encode
-    from overfit.fitting.groups import Job, Options
+    from overfit.fitting.groups import Options, Request
     from overfit.fitting.target import checked_target
 
     target = None
@@ -55,7 +55,9 @@ def encode(
         target = checked_target(target_bpp, target_psnr)
     options = Options(method, preset, lmbda, steps, seed, set or {}, target, checkpoint)
     many = isinstance(images, list | tuple)
-    encoded = encode([Job(image, options) for image in (images if many else [images])], progress)
+    encoded = encode(
+        [Request(image, options) for image in (images if many else [images])], progress
+    )
     return [result.data for result in encoded] if many else encoded[0].data
 
 

@@ -11,7 +11,8 @@ from typing import NoReturn
 from overfit import __version__
 from overfit.errors import PartialFailure, UserError, sentence
 
-COMMANDS = ("encode", "decode", "info", "batch", "evaluate", "report", "plot")  # their modules
+# Modules of overfit.commands.
+COMMANDS = ("encode", "decode", "info", "batch", "sweep", "evaluate", "report", "plot")
 
 
 class _Parser(argparse.ArgumentParser):

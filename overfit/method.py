@@ -48,7 +48,8 @@ class Method(NamedTuple):
     """A codec that is fitted to each signal.
 
     sections: names of a file's sections, in file order; "networks" and "latents" are payloads.
-    init(key, signal, base, config) -> params: a pytree of float32 arrays.
+    init(key, signal, base, config) -> params: a dict of pytrees of float32 arrays, where "latents"
+        are those whose bits the loss counts.
     loss(params, base, signal, key, anneal, lmbda, config) -> (loss, Aux), for both stages.
     quantize(params, base, signal, lmbda, config, search) -> code: integers only, what the file
         carries; search is `engine.parameter_steps.search`.

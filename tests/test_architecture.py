@@ -27,10 +27,11 @@ ALLOWED = {
     "fitting": {"coding", "decoding", "engine", "io", "method", "metrics", "settings"},
     "evaluation": {"codecs", "fitting", "io", "jobs", "method"},
     "report": {"decoding", "io", "jobs", "method", "metrics"},
+    "sweeping": {"engine", "evaluation", "fitting", "io", "jobs", "method", "settings"},
     "display": set(),
     "commands": {
         "codecs", "decoding", "display", "evaluation", "fitting", "io", "jobs", "report",
-        "settings",
+        "settings", "sweeping",
     },
     "cli": {"commands", "io", "jobs", "overfit"},
     "overfit": {"decoding", "fitting"},  # __init__.py

@@ -1,6 +1,7 @@
 """What several commands need."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -12,6 +13,14 @@ def read_bytes(path: str) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"cannot read '{path}': {error.strerror}") from error
+
+
+def numbers(text: str, what: str) -> tuple[float, ...]:
+    """Numbers with commas or spaces between; UserError, which names `what`, for anything else."""
+    try:
+        return tuple(float(part) for part in re.split(r"[,\s]+", text.strip()))
+    except ValueError:
+        raise UserError(f"{what} must be numbers with commas between, not '{text}'") from None
 
 
 def check_writable(path: str) -> None:

@@ -38,7 +38,7 @@ def run(arguments) -> dict:
     from overfit import settings
     from overfit.display import display
     from overfit.fitting.encode import encode
-    from overfit.fitting.groups import Job, Options
+    from overfit.fitting.groups import Options, Request
     from overfit.fitting.target import checked_target
 
     target = None
@@ -55,7 +55,7 @@ def run(arguments) -> dict:
         arguments.checkpoint,
     )
     with display(arguments.quiet) as show:
-        (result,) = encode([Job(image, options)], show)
+        (result,) = encode([Request(image, options)], show)
     with atomic_write(arguments.output) as file:
         file.write(result.data)
     about = result.about | {"input": arguments.input, "output": arguments.output}

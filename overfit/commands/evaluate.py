@@ -5,11 +5,11 @@ import re
 from overfit.commands.common import (
     add_fit_arguments,
     add_many_arguments,
+    numbers,
     prepare_jax,
     raise_failures,
     text_stream,
 )
-from overfit.errors import UserError
 
 HELP = "run codecs over a data set and average their curves"
 
@@ -42,18 +42,11 @@ def add_arguments(parser) -> None:
     )  # fmt: skip
 
 
-def _numbers(text: str, what: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in re.split(r"[,\s]+", text.strip()))
-    except ValueError:
-        raise UserError(f"{what} must be numbers with commas between, not '{text}'") from None
-
-
 def _ladders(assignments: list[str]) -> dict[str, tuple[float, ...]]:
     ladders = {}
     for assignment in assignments:
         codec, _, values = assignment.partition("=")
-        ladders[codec] = _numbers(values, "the settings in --ladder CODEC=V,V,...")
+        ladders[codec] = numbers(values, "the settings in --ladder CODEC=V,V,...")
     return ladders
 
 
@@ -69,7 +62,7 @@ def run(arguments) -> dict:
     instances = find_all(arguments.dataset, arguments.only)
     plan = Plan(
         tuple(filter(None, re.split(r"[,\s]+", arguments.methods))),
-        _numbers(arguments.lmbdas, "--lmbdas"),
+        numbers(arguments.lmbdas, "--lmbdas"),
         _ladders(arguments.ladder),
         arguments.steps,
         arguments.seed,

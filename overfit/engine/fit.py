@@ -180,31 +180,26 @@ def _program(loss_fn: Callable, config, layout: Layout) -> Callable:
     loss_of_config = functools.partial(loss_fn, config=config)
 
     def advance(states, tasks, steps):
-        def one(pair):
-            state, task = pair
-            return _advance_one(state, task, steps, loss_of_config)
+        def one(instance):
+            state, task, count = instance
+            return _advance_one(state, task, count, loss_of_config)
 
         with primitives.shared_strips("strip", layout.strips):
             if jax.default_backend() == "cpu":
-                return lax.map(one, (states, tasks))
-            return jax.vmap(one)((states, tasks))
+                return lax.map(one, (states, tasks, steps))
+            return jax.vmap(one)((states, tasks, steps))
 
-    batch, everywhere = PartitionSpec("instance"), PartitionSpec()
+    batch = PartitionSpec("instance")
     program = jax.shard_map(
         advance,
         mesh=_mesh(layout),
-        in_specs=(batch, batch, everywhere),
+        in_specs=batch,
         out_specs=batch,
         check_vma=False,
     )
     # Named, because the sharding that JAX infers for one instance differs and compiles again.
-    shardings = [NamedSharding(_mesh(layout), spec) for spec in (batch, everywhere)]
-    return jax.jit(
-        program,
-        donate_argnums=0,
-        in_shardings=(shardings[0], shardings[0], shardings[1]),
-        out_shardings=shardings[0],
-    )
+    sharding = NamedSharding(_mesh(layout), batch)
+    return jax.jit(program, donate_argnums=0, in_shardings=sharding, out_shardings=sharding)
 
 
 def spread(states: FitState, tasks: Task) -> tuple[FitState, Task]:
@@ -213,14 +208,15 @@ def spread(states: FitState, tasks: Task) -> tuple[FitState, Task]:
     return jax.device_put(states, sharding), jax.device_put(tasks, sharding)
 
 
-def advance(states: FitState, tasks: Task, steps: int, loss_fn: Callable, config) -> FitState:
+def advance(states: FitState, tasks: Task, steps, loss_fn: Callable, config) -> FitState:
     """Takes `steps` steps with every instance of the batch (leading axis of every leaf).
 
+    steps: a number, or one per instance; those below 1 are none.
     loss_fn: a method's `loss`; it and `config` (hashable) select the compiled program. `states` is
     donated. Instances whose run is over stay as they are.
     """
     program = _program(loss_fn, config, layout_for(states))
-    return program(states, tasks, jnp.asarray(steps, jnp.int32))
+    return program(states, tasks, np.full(states.step.shape, steps, np.int32))
 
 
 class Report(NamedTuple):
@@ -237,6 +233,24 @@ class Report(NamedTuple):
 def report(states: FitState, tasks: Task) -> Report:
     fields = (states.step, states.loss, states.distortion, states.bits, states.failures)
     return Report(*map(np.asarray, (*fields, running(states, tasks.schedule))))
+
+
+def rounded_loss(states: FitState, tasks: Task, loss_fn: Callable, config) -> np.ndarray:
+    """Loss of each instance's parameters with the latents rounded, as a file has them.
+
+    shape (instances,); inf where it is not finite. It is what a step of stage 2 finds on its way,
+    so one is taken with a copy, and `advance` has its program already.
+    """
+    always = {
+        "steps": jnp.zeros_like(tasks.schedule.steps),
+        "stage2_steps": jnp.full_like(tasks.schedule.stage2_steps, jnp.iinfo(jnp.int32).max),
+        "min_lr": jnp.zeros_like(tasks.schedule.min_lr),
+    }
+    tasks = tasks._replace(schedule=tasks.schedule._replace(**always))
+    before = np.array(states.step)
+    copied, tasks = spread(jax.tree.map(jnp.copy, states), tasks)
+    after = report(advance(copied, tasks, 1, loss_fn, config), tasks)
+    return np.where(after.step > before, after.loss, np.inf)
 
 
 def rewind(states: FitState, tasks: Task, fraction: float) -> FitState:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from overfit.fitting.groups import (
     Encoded,
     Group,
-    Job,
+    Request,
     architecture,
     checked,
     run_group,
@@ -18,7 +18,7 @@ from overfit.fitting.target import search_lambda
 
 
 def encode(
-    jobs: Sequence[Job], progress: Callable[[Progress], None] | None = None
+    requests: Sequence[Request], progress: Callable[[Progress], None] | None = None
 ) -> list[Encoded]:
     """Encodes images; those of equal shape and architecture are fitted in one compiled program.
 
@@ -28,7 +28,7 @@ def encode(
     Raises:
       UserError: bad images or options.
     """
-    fits = [checked(job) for job in jobs]
+    fits = [checked(request) for request in requests]
     groups: dict[tuple, list[int]] = {}
     for i, one in enumerate(fits):
         # A search adapts lambda to its image: the runs of two have nothing in common.
@@ -39,7 +39,7 @@ def encode(
     for members in groups.values():
         group = Group([fits[i] for i in members], progress)
         results |= dict(zip(members, _encode_group(group), strict=True))
-    return [results[i] for i in range(len(jobs))]
+    return [results[i] for i in range(len(requests))]
 
 
 def _encode_group(group: Group) -> list[Encoded]:

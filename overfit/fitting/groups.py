@@ -1,4 +1,4 @@
-"""From checked jobs to files: groups of fits in one compiled program, quantized and written."""
+"""From checked requests to files: groups of fits in one compiled program, quantized and written."""
 
 import dataclasses
 import functools
@@ -47,7 +47,7 @@ class Options(NamedTuple):
     checkpoint: str | None = None
 
 
-class Job(NamedTuple):
+class Request(NamedTuple):
     """An image, uint8 [H, W, 3], [H, W, 1] or [H, W], and how to encode it."""
 
     image: np.ndarray
@@ -95,7 +95,7 @@ def as_planes(image: np.ndarray) -> np.ndarray:
 
 
 class Fit(NamedTuple):
-    """A job that has been checked."""
+    """A request that has been checked."""
 
     codec: method.Method
     preset: str
@@ -104,10 +104,10 @@ class Fit(NamedTuple):
     options: Options
 
 
-def checked(job: Job) -> Fit:
+def checked(request: Request) -> Fit:
     """Raises UserError for a bad image or options."""
-    codec, preset, config = configuration(job.options)
-    return Fit(codec, preset, config, as_planes(job.image), job.options)
+    codec, preset, config = configuration(request.options)
+    return Fit(codec, preset, config, as_planes(request.image), request.options)
 
 
 def architecture(config):
@@ -160,7 +160,13 @@ def start(group: Group) -> tuple[fit.FitState, fit.Task]:
     signals = jnp.asarray(np.stack([one.signal for one in group.fits]), jnp.float32) / 255
     schedule = jax.tree.map(lambda *v: jnp.stack(v), *[_schedule(one) for one in group.fits])
     keys = jnp.stack([jax.random.key(one.options.seed) for one in group.fits])
-    states = _initializer(group.codec.init, group.architecture)(keys, signals, schedule)
+    # One after the other: one compiled program for batches of any size.
+    initial = _initializer(group.codec.init, group.architecture)
+    parts = [
+        initial(*jax.tree.map(lambda array, i=i: array[i : i + 1], (keys, signals, schedule)))
+        for i in range(len(group.fits))
+    ]
+    states = jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *parts)
     # The state is donated, so that no two of its arrays may share a buffer.
     states = jax.tree.map(jnp.copy, states)
     lmbda = jnp.asarray([one.options.lmbda for one in group.fits], jnp.float32)
@@ -188,11 +194,13 @@ def saved(group: Group, phase: str) -> Path | None:
     return folder / f"{key}-{phase}.ckpt"
 
 
-def run_group(group: Group, states: fit.FitState, tasks: fit.Task, phase: str) -> Run:
-    """Takes the steps that are left."""
+def run_group(
+    group: Group, states: fit.FitState, tasks: fit.Task, phase: str, until: int | None = None
+) -> Run:
+    """Takes the steps that are left, or those before step `until`."""
     return run(
         states, tasks, group.codec.loss, group.architecture, group.pixels, group.progress,
-        saved(group, phase),
+        saved(group, phase), until,
     )  # fmt: skip
 
 

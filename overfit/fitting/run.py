@@ -28,7 +28,7 @@ class Progress(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A finished batch."""
+    """A batch that has been run."""
 
     states: fit.FitState
     tasks: fit.Task
@@ -37,9 +37,8 @@ class Run(NamedTuple):
     steps: int  # taken in this process by the longest instance
 
 
-def _progress(report: fit.Report, tasks: fit.Task, pixels: int, rate: float) -> Progress:
-    total = int(tasks.schedule.steps[0] + tasks.schedule.stage2_steps[0])
-    step = int(report.step[0])
+def _progress(report: fit.Report, stop: np.ndarray, pixels: int, rate: float) -> Progress:
+    step, total = int(report.step[0]), int(stop[0])
     psnr = -10 * np.log10(max(float(report.distortion[0]), 1e-12))
     left = (total - step) / rate if rate > 0 else float("inf")
     bpp = float(report.bits[0]) / pixels
@@ -54,8 +53,9 @@ def run(
     pixels: int,
     progress: Callable[[Progress], None] | None = None,
     saved: Path | None = None,
+    until: int | None = None,
 ) -> Run:
-    """Fits a batch until every instance is done.
+    """Fits a batch until every instance is done, or has taken `until` steps of its schedule.
 
     pixels: of one instance. saved: the checkpoint's file; an existing one is continued, to the same
     result as an uninterrupted run on the same machine. The length of the chunks follows the clock,
@@ -69,17 +69,20 @@ def run(
     states = jax.block_until_ready(fit.advance(states, tasks, 0, loss_fn, config))
     seconds_compile = time.perf_counter() - start
 
+    stop = np.asarray(tasks.schedule.steps + tasks.schedule.stage2_steps)
+    stop = stop if until is None else np.minimum(stop, until)
     start = last_save = time.perf_counter()
     report = fit.report(states, tasks)
     first, chunk, first_save = int(report.step.max()), 1, True
-    while report.running.any():
+    while (report.running & (report.step < stop)).any():
         chunk_start = time.perf_counter()
-        states = fit.advance(states, tasks, chunk, loss_fn, config)
+        steps = np.minimum(chunk, stop - report.step)
+        states = fit.advance(states, tasks, steps, loss_fn, config)
         report = fit.report(states, tasks)
         now = time.perf_counter()
         if progress is not None:
             rate = (int(report.step.max()) - first) / (now - start)
-            progress(_progress(report, tasks, pixels, rate))
+            progress(_progress(report, stop, pixels, rate))
         if saved is not None and (first_save or now - last_save > CHECKPOINT_SECONDS):
             checkpoint.save(saved, states)
             last_save, first_save = now, False

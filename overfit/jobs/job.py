@@ -54,7 +54,7 @@ class Failure(NamedTuple):
 
     def __str__(self) -> str:
         setting = " ".join(f"{knob}={value:g}" for knob, value in self.setting.items())
-        return f"{self.name}, {self.label}, {setting}: {self.error}"
+        return f"{', '.join(filter(None, (self.name, self.label, setting)))}: {self.error}"
 
 
 def failure(job: Job, error: str) -> Failure:

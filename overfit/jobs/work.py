@@ -42,7 +42,11 @@ def work(batch: Sequence[Job], folder: Path, emit: Callable[[Event], None]) -> N
             if isinstance(outcome, Exception):
                 raise outcome
             data, known = outcome
-            emit(Event(job, record=_record(job, signals[i], data, known, folder)))
+            record = store_file(job, signals[i], data, known, folder)
+            (folder / RECORDS).mkdir(exist_ok=True)
+            with atomic_write(folder / RECORDS / f"{record['key']}.json") as file:
+                file.write(json.dumps(finite(record), ensure_ascii=False).encode())
+            emit(Event(job, record=record))
         except Exception as error:
             emit(Event(job, failure=failure(job, sentence(error))))
 
@@ -69,7 +73,8 @@ def _encoded(job: Job, signal) -> tuple[bytes, dict[str, Any]]:
     return data, {"seconds_encode": time.perf_counter() - start}
 
 
-_KEPT = (
+# Of what `fitting.groups.Encoded` says about a file, beside what is measured here.
+KEPT = (
     "bits", "macs_per_pixel", "loss", "steps", "seed", "preset", "lmbda", "seconds_compile",
     "device", "versions",
 )  # fmt: skip
@@ -77,32 +82,36 @@ _KEPT = (
 
 def _fitted(jobs: list[Job], signals: list, folder: Path, emit) -> list:
     from overfit.fitting.encode import encode
-    from overfit.fitting.groups import Job as Fit
-    from overfit.fitting.groups import Options
+    from overfit.fitting.groups import Options, Request
 
     for job, signal in zip(jobs, signals, strict=True):
         if isinstance(signal, Clip):
             raise UserError(f"{job.label} cannot encode clips yet")
     checkpoints = str(folder / "checkpoints")
-    fits = [
-        Fit(signal, Options(**job.options, checkpoint=checkpoints))
+    requests = [
+        Request(signal, Options(**job.options, checkpoint=checkpoints))
         for job, signal in zip(jobs, signals, strict=True)
     ]
     start = time.perf_counter()
-    results = encode(fits, lambda step: emit(Event(jobs[0], step=step)))
-    seconds = (time.perf_counter() - start) / len(fits)  # of a batch: the mean
+    results = encode(requests, lambda step: emit(Event(jobs[0], step=step)))
+    seconds = (time.perf_counter() - start) / len(jobs)  # of a batch: the mean
     return [
         (
             result.data,
-            {key: result.about[key] for key in _KEPT}
-            | {"seconds_encode": seconds - result.about["seconds_compile"] / len(fits)},
+            {key: result.about[key] for key in KEPT}
+            | {"seconds_encode": seconds - result.about["seconds_compile"] / len(jobs)},
         )
         for result in results
     ]
 
 
-def _record(job: Job, signal, data: bytes, known: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Writes the coded signal, decodes it from the disk, and writes and returns the record."""
+def store_file(
+    job: Job, signal, data: bytes, known: dict[str, Any], folder: Path
+) -> dict[str, Any]:
+    """Writes a coded signal below `folder`, decodes it from there and returns the record.
+
+    known: what the record says of the making of the file.
+    """
     path = folder / job.file
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
@@ -113,7 +122,7 @@ def _record(job: Job, signal, data: bytes, known: dict[str, Any], folder: Path) 
     seconds_decode = time.perf_counter() - start
     frames, height, width = _size(signal)
     pixels = frames * height * width
-    record = {
+    return {
         "key": job.key(),
         "dataset": job.instance.dataset,
         "name": job.name,
@@ -137,10 +146,6 @@ def _record(job: Job, signal, data: bytes, known: dict[str, Any], folder: Path) 
         "file": job.file,
         **known,
     }
-    (folder / RECORDS).mkdir(exist_ok=True)
-    with atomic_write(folder / RECORDS / f"{record['key']}.json") as file:
-        file.write(json.dumps(finite(record), ensure_ascii=False).encode())
-    return record
 
 
 def _size(signal) -> tuple[int, int, int]:

@@ -98,6 +98,29 @@ def test_chunks_of_any_size_give_the_run_in_one_piece_to_the_last_bit():
     chex.assert_trees_all_equal(jax.tree.map(np.asarray, states), once)
 
 
+def test_each_instance_can_take_its_own_number_of_steps_in_one_program():
+    """Some of a batch stop to be compared while others go on, and none of them can tell."""
+    counted = chex.assert_max_traces(toy_loss, n=1)
+    states, tasks = batch(*(instance(**options) for options in VARIED))
+    states = fit.advance(states, tasks, np.array([7, 0, -3]), counted, None)
+    assert fit.report(states, tasks).step.tolist() == [7, 0, 0]
+    states = fit.advance(states, tasks, np.array([50, 30, 100]), counted, None)
+    assert fit.report(states, tasks).step.tolist() == [50, 30, 20]
+    states = jax.tree.map(np.asarray, fit.advance(states, tasks, 100, counted, None))
+    chex.assert_trees_all_equal(states, run(*batch(*(instance(**o) for o in VARIED))))
+
+
+def test_the_rounded_loss_has_no_noise_and_leaves_the_fit_as_it_is():
+    states, tasks = batch(instance(lmbda=0.5), instance(seed=2, barrier=-1.0))
+    states = fit.advance(states, tasks, 5, toy_loss, None)
+    before = jax.tree.map(np.array, states)
+    losses = fit.rounded_loss(states, tasks, toy_loss, None)
+    x = before.params["x"][0]
+    assert losses[0] == pytest.approx(np.sum((x - 1) ** 2) + 0.5 * np.sum(np.abs(x)), rel=1e-5)
+    assert losses[1] == np.inf  # beyond its barrier from the start
+    chex.assert_trees_all_equal(jax.tree.map(np.array, states), before)
+
+
 def test_a_finished_instance_stays_as_it_is():
     states, tasks = batch(instance(steps=3, stage2_steps=2), instance())
     states = fit.advance(states, tasks, 5, toy_loss, None)

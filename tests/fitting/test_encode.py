@@ -8,7 +8,7 @@ import pytest
 import overfit
 from overfit.errors import UserError
 from overfit.fitting.encode import encode
-from overfit.fitting.groups import Job, Options
+from overfit.fitting.groups import Options, Request
 from overfit.metrics.psnr import psnr
 
 # Networks so small that a test compiles and fits them in seconds.
@@ -35,7 +35,7 @@ def image(picture):
 
 
 def test_what_is_said_about_a_file_is_true(image):
-    (result,) = encode([Job(image, Options(**small(lmbda=1e-4, steps=200)))])
+    (result,) = encode([Request(image, Options(**small(lmbda=1e-4, steps=200)))])
     decoded = overfit.decode(result.data)
     np.testing.assert_array_equal(decoded, result.decoded)
     about = result.about
@@ -66,7 +66,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_others(image):
 
 def test_lambda_trades_size_for_quality(image):
     fine, coarse = (
-        encode([Job(image, Options(**small(lmbda=lmbda, steps=200)))])[0].about
+        encode([Request(image, Options(**small(lmbda=lmbda, steps=200)))])[0].about
         for lmbda in (1e-5, 1e-1)
     )
     assert fine["bytes"] > 1.5 * coarse["bytes"] and fine["psnr"] > coarse["psnr"] + 1
@@ -75,9 +75,9 @@ def test_lambda_trades_size_for_quality(image):
 def test_fits_of_one_architecture_share_a_program_and_get_what_they_would_get_alone(image):
     """Whatever their lambda, schedule, seed and number of steps."""
     jobs = [
-        Job(image, Options(**small())),
-        Job(image[:, ::-1], Options(**small(lmbda=1e-2, seed=3))),
-        Job(image, Options(**small(steps=30) | {"set": SMALL | {"fit.lr": 3e-3}})),
+        Request(image, Options(**small())),
+        Request(image[:, ::-1], Options(**small(lmbda=1e-2, seed=3))),
+        Request(image, Options(**small(steps=30) | {"set": SMALL | {"fit.lr": 3e-3}})),
     ]
     together = [result.data for result in encode(jobs)]
     assert together == [encode([job])[0].data for job in jobs]

@@ -1,0 +1,91 @@
+"""`overfit sweep`: the best of several settings for each image, resumable."""
+
+from overfit.commands.common import numbers, prepare_jax, raise_failures, text_stream
+from overfit.errors import UserError
+
+HELP = "choose the settings of each image among several"
+
+
+def add_arguments(parser) -> None:
+    parser.add_argument(
+        "sweep", nargs="?", metavar="SWEEP.toml", help="the settings to choose from"
+    )
+    parser.add_argument(
+        "inputs", nargs="*", metavar="INPUTS", help="images, as for evaluate: files, folders, ..."
+    )
+    parser.add_argument("-o", "--output", metavar="DIR")
+    parser.add_argument("--status", metavar="DIR", help="say what is done there, and run nothing")
+    parser.add_argument(
+        "--strategy", default="halving", choices=("halving", "grid"),
+        help="halving drops settings on the way (default), grid fits all to the end",
+    )  # fmt: skip
+    rate = parser.add_mutually_exclusive_group()
+    for name in ("--lmbda", "--lmbdas"):
+        rate.add_argument(
+            name, dest="lmbdas", metavar="L,L,...", help="default: those of SWEEP.toml"
+        )
+    parser.add_argument("--steps", type=int, help="of stage 1; default: those of SWEEP.toml")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--crop", type=int, metavar="PX", help="the central part of each image")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="NAME", help="these names, or globs of them"
+    )
+
+
+def run(arguments) -> dict:
+    prepare_jax()
+    if arguments.status is not None:
+        from overfit.sweeping.status import status
+
+        lines = status(arguments.status)
+        if not arguments.quiet:
+            print(_status_table(lines), file=text_stream(arguments))
+        return {"results": lines}
+    if not (arguments.sweep and arguments.inputs and arguments.output):
+        raise UserError("a sweep takes SWEEP.toml, INPUTS and -o DIR; or --status DIR alone")
+    from overfit.display import batch_display
+    from overfit.io.datasets import find_all
+    from overfit.sweeping.space import read_sweep
+    from overfit.sweeping.sweep import Plan, sweep
+
+    lmbdas = arguments.lmbdas and numbers(arguments.lmbdas, "--lmbdas")
+    space = read_sweep(arguments.sweep).replaced(arguments.steps, lmbdas)
+    plan = Plan(space, arguments.strategy, arguments.seed, arguments.crop)
+    instances = find_all(arguments.inputs, arguments.only)
+    with batch_display(arguments.quiet) as show:
+        summary, failures = sweep(instances, plan, arguments.output, show)
+    if not arguments.quiet:
+        print(_table(summary), file=text_stream(arguments))
+    raise_failures([str(failure) for failure in failures], summary)
+    return summary
+
+
+def _setting(setting: dict) -> str:
+    values = {
+        path: ",".join(map(str, value)) if isinstance(value, list | tuple) else value
+        for path, value in setting.items()
+    }
+    return " ".join(f"{path}={value}" for path, value in values.items())
+
+
+def _table(summary: dict) -> str:
+    return "\n".join(
+        f"{line['name']}  lambda {line['lmbda']:g}: {line['bytes']} bytes  {line['bpp']:.4f} bpp  "
+        f"{line['psnr']:.2f} dB  {_setting(line['sweep_setting'])}  "
+        f"({line['finished']} of {line['settings']} settings to the end)"
+        for line in summary["results"]
+    )
+
+
+def _status_table(lines: list[dict]) -> str:
+    width = max([len("name"), *(len(line["name"]) for line in lines)])
+    rows = [f"{'name':{width}}    lambda  settings  files     step       cost  best so far"]
+    for line in lines:
+        best = ("         -", "-")
+        if line["leader"] is not None:
+            best = f"{line['cost']:10.3e}", _setting(line["leader"])
+        rows.append(
+            f"{line['name']:{width}}  {line['lmbda']:8g}  {line['settings']:8d}  "
+            f"{line['files']:5d}  {line['step']:7d} {best[0]}  {best[1]}"
+        )
+    return "\n".join(rows)
