@@ -12,6 +12,7 @@ Functions take one instance. Activations are [channels, positions]; weights are 
 """
 
 import contextlib
+import itertools
 from collections.abc import Callable
 from functools import partial
 
@@ -125,10 +126,15 @@ def mlp(weights: dict[str, jax.Array], x: jax.Array, activation: str, depth: int
     return x
 
 
+def _slice(array: jax.Array, start, length: int) -> jax.Array:
+    # Without the usual check for negative indices, whose selection is one more operation.
+    return lax.dynamic_slice(array, (start,), (length,), allow_negative_indices=False)
+
+
 def _add_at(array: jax.Array, update: jax.Array, start) -> jax.Array:
     """array[start : start + len(update)] += update, in place inside a loop."""
-    old = lax.dynamic_slice(array, (start,), update.shape)
-    return lax.dynamic_update_slice(array, old + update, (start,))
+    new = _slice(array, start, len(update)) + update
+    return lax.dynamic_update_slice(array, new, (start,), allow_negative_indices=False)
 
 
 # -- Pointwise networks --------------------------------------------------------------------------
@@ -230,13 +236,39 @@ def _own_strips(layout: Raster):
     return tuple(strips)
 
 
+def _pieces(offsets: tuple[Offsets, ...]):
+    """For every row of every source's taps: (index of the source, dy, all dx).
+
+    All taps of a row are cut from one piece: on CPU each slice at a traced index is an operation
+    of its own, and so many short ones would take as long as the network.
+    """
+    for i, taps in enumerate(offsets):
+        for dy, row in itertools.groupby(taps, key=lambda tap: tap[0]):
+            yield i, dy, [dx for _, dx in row]
+
+
 def _gather(sources, offsets, strip, start, pitch):
-    taps = [
-        lax.dynamic_slice(source, (start + dy * pitch + dx,), (strip,))
-        for source, taps in zip(sources, offsets, strict=True)
-        for dy, dx in taps
-    ]
-    return jnp.stack(taps), lax.dynamic_slice(sources[0], (start,), (strip,))
+    taps = []
+    for i, dy, row in _pieces(offsets):
+        left, right = min(row), max(row)
+        piece = _slice(sources[i], start + dy * pitch + left, strip + right - left)
+        taps += [piece[dx - left : dx - left + strip] for dx in row]
+    return jnp.stack(taps), _slice(sources[0], start, strip)
+
+
+def _scatter_add(sources, offsets, start, pitch, taps, center):
+    """Adds to `sources` what the transpose of `_gather` gives for cotangents of its results."""
+    sources, tap, strip = list(sources), 0, len(center)
+    for i, dy, row in _pieces(offsets):
+        left, right = min(row), max(row)
+        span = right - left
+        zeros = jnp.zeros((len(row), span), taps.dtype)
+        padded = jnp.concatenate([zeros, taps[tap : tap + len(row)], zeros], axis=1)
+        piece = sum(padded[j, right - dx : right - dx + strip + span] for j, dx in enumerate(row))
+        sources[i] = _add_at(sources[i], piece, start + dy * pitch + left)
+        tap += len(row)
+    sources[0] = _add_at(sources[0], center, start)
+    return tuple(sources)
 
 
 def _neighborhood_sum_forward(fn, layout, offsets, weights, sources):
@@ -251,13 +283,8 @@ def _neighborhood_sum_forward(fn, layout, offsets, weights, sources):
         value, gradient = jax.value_and_grad(cost, argnums=(0, 1, 2))(weights, taps, center)
         d_strip_weights, d_taps, d_center = gradient
         d_weights = jax.tree.map(jnp.add, d_weights, d_strip_weights)
-        d_sources, tap = list(d_sources), 0
-        for i, taps_of_source in enumerate(offsets):
-            for dy, dx in taps_of_source:
-                d_sources[i] = _add_at(d_sources[i], d_taps[tap], start + dy * pitch + dx)
-                tap += 1
-        d_sources[0] = _add_at(d_sources[0], d_center, start)
-        return (total + value, d_weights, tuple(d_sources)), None
+        d_sources = _scatter_add(d_sources, offsets, start, pitch, d_taps, d_center)
+        return (total + value, d_weights, d_sources), None
 
     zeros = jax.tree.map(jnp.zeros_like, (weights, sources))
     carry, _ = lax.scan(body, (jnp.zeros(()), *zeros), _own_strips(layout))
