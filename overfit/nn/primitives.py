@@ -12,9 +12,9 @@ Functions take one instance. Activations are [channels, positions]; weights are 
 """
 
 import contextlib
+import itertools
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ from overfit.nn.raster import Raster
 # Positions per strip on CPU. 24 to 27 rows of 1024 float32 stay in the first two cache levels with
 # the activations of two layers; longer strips are slower, shorter ones pay for their loop.
 CPU_STRIP = 1024
+CPU_ROWS = 32  # of an image, where a strip of multiply-adds is whole rows
 
 Offsets = tuple[tuple[int, int], ...]  # (dy, dx) of each tap
 
@@ -67,8 +68,8 @@ def _sum_parts(tree):
     return lax.psum(tree, _axis) if _parts > 1 else tree
 
 
-def _join_parts(x: jax.Array) -> jax.Array:
-    return lax.all_gather(x, _axis, axis=1, tiled=True) if _parts > 1 else x
+def _join_parts(x: jax.Array, axis: int = 1) -> jax.Array:
+    return lax.all_gather(x, _axis, axis=axis, tiled=True) if _parts > 1 else x
 
 
 # -- Layers ----------------------------------------------------------------------------------------
@@ -96,14 +97,19 @@ linear.defvjp(_linear_forward, _linear_backward)
 @jax.custom_vjp
 def gelu(x: jax.Array) -> jax.Array:
     """GELU by its tanh approximation (the default of `jax.nn.gelu`, which C3 uses)."""
-    return 0.5 * x * (1.0 + jnp.tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)))
+    return x * _gate(x)
+
+
+def _gate(x):
+    """What GELU multiplies x by, between 0 and 1."""
+    return 0.5 + 0.5 * jnp.tanh(x * (0.7978845608028654 + 0.035677408136300125 * (x * x)))
 
 
 def _gelu_forward(x):
     # Keeping the derivative instead of x saves the backward pass a second tanh.
-    t = jnp.tanh(0.7978845608028654 * (x + 0.044715 * x * x * x))
-    slope = 0.5 * (1.0 + t) + 0.3989422804014327 * x * (1.0 - t * t) * (1.0 + 0.134145 * x * x)
-    return 0.5 * x * (1.0 + t), slope
+    gate = _gate(x)
+    slope = 1.5957691216057308 + 0.21406444881780075 * (x * x)  # of the gate, by gate (1 - gate)
+    return x * gate, gate * (1.0 + (1.0 - gate) * (x * slope))
 
 
 gelu.defvjp(_gelu_forward, lambda slope, g: (g * slope,))
@@ -120,10 +126,15 @@ def mlp(weights: dict[str, jax.Array], x: jax.Array, activation: str, depth: int
     return x
 
 
+def _slice(array: jax.Array, start, length: int) -> jax.Array:
+    # Without the usual check for negative indices, whose selection is one more operation.
+    return lax.dynamic_slice(array, (start,), (length,), allow_negative_indices=False)
+
+
 def _add_at(array: jax.Array, update: jax.Array, start) -> jax.Array:
     """array[start : start + len(update)] += update, in place inside a loop."""
-    old = lax.dynamic_slice(array, (start,), update.shape)
-    return lax.dynamic_update_slice(array, old + update, (start,))
+    new = _slice(array, start, len(update)) + update
+    return lax.dynamic_update_slice(array, new, (start,), allow_negative_indices=False)
 
 
 # -- Pointwise networks --------------------------------------------------------------------------
@@ -225,13 +236,39 @@ def _own_strips(layout: Raster):
     return tuple(strips)
 
 
+def _pieces(offsets: tuple[Offsets, ...]):
+    """For every row of every source's taps: (index of the source, dy, all dx).
+
+    All taps of a row are cut from one piece: on CPU each slice at a traced index is an operation
+    of its own, and so many short ones would take as long as the network.
+    """
+    for i, taps in enumerate(offsets):
+        for dy, row in itertools.groupby(taps, key=lambda tap: tap[0]):
+            yield i, dy, [dx for _, dx in row]
+
+
 def _gather(sources, offsets, strip, start, pitch):
-    taps = [
-        lax.dynamic_slice(source, (start + dy * pitch + dx,), (strip,))
-        for source, taps in zip(sources, offsets, strict=True)
-        for dy, dx in taps
-    ]
-    return jnp.stack(taps), lax.dynamic_slice(sources[0], (start,), (strip,))
+    taps = []
+    for i, dy, row in _pieces(offsets):
+        left, right = min(row), max(row)
+        piece = _slice(sources[i], start + dy * pitch + left, strip + right - left)
+        taps += [piece[dx - left : dx - left + strip] for dx in row]
+    return jnp.stack(taps), _slice(sources[0], start, strip)
+
+
+def _scatter_add(sources, offsets, start, pitch, taps, center):
+    """Adds to `sources` what the transpose of `_gather` gives for cotangents of its results."""
+    sources, tap, strip = list(sources), 0, len(center)
+    for i, dy, row in _pieces(offsets):
+        left, right = min(row), max(row)
+        span = right - left
+        zeros = jnp.zeros((len(row), span), taps.dtype)
+        padded = jnp.concatenate([zeros, taps[tap : tap + len(row)], zeros], axis=1)
+        piece = sum(padded[j, right - dx : right - dx + strip + span] for j, dx in enumerate(row))
+        sources[i] = _add_at(sources[i], piece, start + dy * pitch + left)
+        tap += len(row)
+    sources[0] = _add_at(sources[0], center, start)
+    return tuple(sources)
 
 
 def _neighborhood_sum_forward(fn, layout, offsets, weights, sources):
@@ -246,13 +283,8 @@ def _neighborhood_sum_forward(fn, layout, offsets, weights, sources):
         value, gradient = jax.value_and_grad(cost, argnums=(0, 1, 2))(weights, taps, center)
         d_strip_weights, d_taps, d_center = gradient
         d_weights = jax.tree.map(jnp.add, d_weights, d_strip_weights)
-        d_sources, tap = list(d_sources), 0
-        for i, taps_of_source in enumerate(offsets):
-            for dy, dx in taps_of_source:
-                d_sources[i] = _add_at(d_sources[i], d_taps[tap], start + dy * pitch + dx)
-                tap += 1
-        d_sources[0] = _add_at(d_sources[0], d_center, start)
-        return (total + value, d_weights, tuple(d_sources)), None
+        d_sources = _scatter_add(d_sources, offsets, start, pitch, d_taps, d_center)
+        return (total + value, d_weights, d_sources), None
 
     zeros = jax.tree.map(jnp.zeros_like, (weights, sources))
     carry, _ = lax.scan(body, (jnp.zeros(()), *zeros), _own_strips(layout))
@@ -275,91 +307,112 @@ def conv(w: jax.Array, b: jax.Array, x: jax.Array) -> jax.Array:
 
     w is [out, in * k * k], its taps in the order (channel, dy, dx).
     """
-    channels, rows, columns = x.shape
-    width = round((w.shape[1] / channels) ** 0.5)
-    x = _edge_padded(x, width // 2)
-    plane, pitch = x.shape[1] * x.shape[2], x.shape[2]
-    y: Any = _correlate(_offsets(channels, plane, width, pitch), rows * pitch, w, b, x.reshape(-1))
-    return y.reshape(-1, rows, pitch)[:, :, :columns]
+    width = round((w.shape[1] / len(x)) ** 0.5)
+    kernel = w.reshape(-1, len(x), width, width)
+    return _correlate(kernel, b, _edge_padded(x[None], width // 2))[0]
 
 
 def conv_each(w: jax.Array, x: jax.Array) -> jax.Array:
     """Every channel alone by the same k x k kernels: [in, rows, columns] -> [in, out, ..].
 
-    w is [out, k * k]; edges are repeated. The channels follow each other as one tall plane.
+    w is [out, k * k]; edges are repeated.
     """
-    channels, rows, columns = x.shape
     width = round(w.shape[1] ** 0.5)
-    x = _edge_padded(x, width // 2)
-    tall, pitch = channels * x.shape[1], x.shape[2]
-    bias = jnp.zeros(w.shape[0], w.dtype)
-    y: Any = _correlate(_offsets(1, 0, width, pitch), tall * pitch, w, bias, x.reshape(-1))
-    y = y.reshape(-1, channels, x.shape[1], pitch)[:, :, :rows, :columns]
-    return y.transpose(1, 0, 2, 3)
+    kernel = w.reshape(-1, 1, width, width)
+    return _correlate(kernel, jnp.zeros(len(w), w.dtype), _edge_padded(x[:, None], width // 2))
 
 
 def _edge_padded(x: jax.Array, radius: int) -> jax.Array:
-    return jnp.pad(x, ((0, 0), (radius, radius), (radius, radius)), mode="edge")
+    return jnp.pad(x, ((0, 0), (0, 0), (radius, radius), (radius, radius)), mode="edge")
 
 
-def _offsets(channels: int, plane: int, width: int, pitch: int) -> tuple[int, ...]:
-    """Distances of a width x width kernel's taps from its first one, in the flat array."""
-    reach = range(width)
-    return tuple(
-        c * plane + dy * pitch + dx for c in range(channels) for dy in reach for dx in reach
-    )
+def _with_rows(x: jax.Array, rows: int) -> jax.Array:
+    """x [.., .., rows, columns] lengthened by rows of zeros."""
+    return jnp.pad(x, ((0, 0), (0, 0), (0, rows - x.shape[2]), (0, 0)))
 
 
-def _taps_at(flat, offsets, start, strip) -> jax.Array:
-    return jnp.stack([lax.dynamic_slice(flat, (start + o,), (strip,)) for o in offsets])
+@jax.custom_vjp
+def _correlate(kernel: jax.Array, bias: jax.Array, x: jax.Array) -> jax.Array:
+    """Correlation with kernel [out, in, k, k] where all of it lies inside, plus bias [out].
 
-
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _correlate(offsets, n, w, b, flat):
-    """y[:, i] = w @ flat[i + offsets] + b for i in 0 .. n-1, strip by strip: [out, n].
-
-    What lies beyond the end of `flat` counts as zero.
+    x is [batch, in, rows + k - 1, columns + k - 1], the result [batch, out, rows, columns].
+    Channels are few, so every tap is a multiply-add of a shifted plane: XLA makes one vectorized
+    loop of all of them, and no tap is copied.
     """
-    strip = strip_length(n)
-    count, share, first = _share(-(-n // strip))
-    flat = _lengthened(flat, offsets, count * strip)
+    batch, reach = len(x), kernel.shape[-1] - 1
+    rows, columns = x.shape[2] - reach, x.shape[3] - reach
+    strip = _rows_per_strip(rows, columns, CPU_ROWS)
+    count, share, first = _share(-(-rows // strip))
+    x = _with_rows(x, count * strip + reach)
 
+    # A loop also where it is not needed for the cache: XLA would repeat the sums in every
+    # operation that follows.
     def body(i, y):
-        taps = _taps_at(flat, offsets, (first + i) * strip, strip)
-        return lax.dynamic_update_slice(y, linear(w, b, taps), (0, i * strip))
+        part = lax.dynamic_slice_in_dim(x, (first + i) * strip, strip + reach, 2)
+        sums = list(bias)
+        for c, dy, dx in np.ndindex(kernel.shape[1:]):
+            tap = part[:, c, dy : dy + strip, dx : dx + columns]
+            weights = kernel[:, c, dy, dx]
+            sums = [total + w * tap for total, w in zip(sums, weights, strict=True)]
+        return lax.dynamic_update_slice_in_dim(y, jnp.stack(sums, axis=1), i * strip, 2)
 
-    y = lax.fori_loop(0, share, body, jnp.zeros((w.shape[0], share * strip), flat.dtype))
-    return _join_parts(y)[:, :n]
-
-
-def _lengthened(flat, offsets, positions):
-    return jnp.pad(flat, (0, max(0, max(offsets) + positions - flat.size)))
-
-
-def _correlate_forward(offsets, n, w, b, flat):
-    return _correlate(offsets, n, w, b, flat), (w, flat)
+    y = jnp.zeros((batch, len(bias), share * strip, columns), x.dtype)
+    return _join_parts(lax.fori_loop(0, share, body, y), axis=2)[:, :, :rows]
 
 
-def _correlate_backward(offsets, n, residuals, g):
-    w, flat = residuals
-    strip = strip_length(n)
-    share, first, g = _whole_strips(n, strip, g)
-    long = _lengthened(flat, offsets, g.shape[1])
-    ones = jnp.ones(strip, flat.dtype)
+def _rows_per_strip(rows: int, columns: int, cpu_rows: int) -> int:
+    return rows if strip_length(rows * columns) == rows * columns else cpu_rows
+
+
+def _correlate_forward(kernel, bias, x):
+    return _correlate(kernel, bias, x), (kernel, x)
+
+
+def _correlate_backward(residuals, g):
+    kernel, x = residuals
+    reach = kernel.shape[-1] - 1
+    flipped = kernel.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
+    around = jnp.pad(g, ((0, 0), (0, 0), (reach, reach), (reach, reach)))
+    dx = _correlate(flipped, jnp.zeros(len(flipped), g.dtype), around)
+    return *_kernel_gradients(kernel.shape[-1], x, g), dx
+
+
+def _kernel_gradients(width: int, x: jax.Array, g: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Gradients of `_correlate` with respect to its kernel and bias, for cotangents g."""
+    batch, out, rows, columns = g.shape
+    strip = _rows_per_strip(rows, columns, 4)
+    if strip == rows:
+        taps = [
+            x[:, :, dy : dy + rows, dx : dx + columns] for dy in range(width) for dx in range(width)
+        ]
+        d_kernel = jnp.einsum("boyx,tbiyx->oit", g, jnp.stack(taps))
+        return d_kernel.reshape(out, -1, width, width), g.sum((0, 2, 3))
+    # On CPU copying the taps takes longer than the product. Instead a strip of a few rows of g is
+    # multiplied with all rows of x that it meets, and the products of rows at the distances dy are
+    # picked from the sum over all strips. More rows would give more products that nobody picks.
+    reach = strip + width - 1
+    count, share, first = _share(-(-rows // strip))
+    x, g = _with_rows(x, count * strip + width - 1), _with_rows(g, count * strip)
+    ones = jnp.ones(columns, g.dtype)
 
     def body(i, carry):
-        dw, db, d_flat = carry
-        start = (first + i) * strip
-        taps = _taps_at(long, offsets, start, strip)
-        g_strip = lax.dynamic_slice(g, (0, start), (g.shape[0], strip))
-        d_taps = w.T @ g_strip
-        for tap, offset in enumerate(offsets):
-            d_flat = _add_at(d_flat, d_taps[tap], start + offset)
-        return dw + g_strip @ taps.T, db + g_strip @ ones, d_flat
+        products, d_bias = carry
+        row = (first + i) * strip
+        shape = (batch, out, strip, columns)
+        g_rows = lax.dynamic_slice(g, (0, 0, row, 0), shape).reshape(batch, -1, columns)
+        for dx in range(width):
+            shape = (batch, x.shape[1], reach, columns)
+            x_rows = lax.dynamic_slice(x, (0, 0, row, dx), shape).reshape(batch, -1, columns)
+            products[dx] += g_rows @ x_rows.mT
+        return products, d_bias + g_rows @ ones
 
-    zeros = (jnp.zeros_like(w), jnp.zeros(w.shape[0], w.dtype), jnp.zeros_like(long))
-    dw, db, d_flat = _sum_parts(lax.fori_loop(0, share, body, zeros))
-    return dw, db, d_flat[: flat.size]
+    product = jnp.zeros((batch, out * strip, x.shape[1] * reach), g.dtype)
+    zeros = ([product] * width, jnp.zeros((batch, out * strip), g.dtype))
+    products, d_bias = _sum_parts(lax.fori_loop(0, share, body, zeros))
+    met = np.stack([np.eye(strip, reach, dy, np.float32) for dy in range(width)])
+    products = jnp.stack(products).reshape(width, batch, out, strip, -1, reach)
+    d_kernel = jnp.einsum("xboris,yrs->oiyx", products, met)
+    return d_kernel, d_bias.reshape(batch, out, strip).sum((0, 2))
 
 
 _correlate.defvjp(_correlate_forward, _correlate_backward)

@@ -156,7 +156,8 @@ def laplace_parameters(weights, taps, grid, config: C3Config):
             x = primitives.ACTIVATIONS[entropy.activation](x)
     # Eq. 12's scale is exp(-s/2) of the shifted output s, clipped to [SCALE_MIN, SCALE_MAX].
     low, high = -2 * math.log(SCALE_MAX), -2 * math.log(SCALE_MIN)
-    scale = jnp.exp(-0.5 * jnp.clip(x[1] + entropy.log_scale_shift, low, high))
+    # The gradient of `clamp` is a mask; that of `jnp.clip` costs a third of the network's time.
+    scale = jnp.exp(-0.5 * jax.lax.clamp(low, x[1] + entropy.log_scale_shift, high))
     return x[0] / q_step, scale / q_step
 
 
@@ -226,7 +227,7 @@ def synthesize(weights, planes: list, shape, config: C3Config):
         x = x + primitives.conv(weights[f"residual_w{i}"], weights[f"residual_b{i}"], x)
         if i < synthesis.residual_layers - 1:
             x = primitives.ACTIVATIONS[synthesis.activation](x)
-    return jnp.clip(x, 0.0, 1.0)
+    return jax.lax.clamp(0.0, x, 1.0)
 
 
 # -- Loss ------------------------------------------------------------------------------------------
