@@ -1,9 +1,10 @@
 """Every convolution and matrix product of the fits: shifted slices and `dot`, never `lax.conv`.
 
-On CPU, XLA's convolution is 47 to 140 times slower inside a loop than as slices and matrix
-products, and a convolution vmapped over per-instance weights becomes a grouped one, 24 to 53 times
-slower. On CPU the work is cut into strips whose activations fit the cache; the loops over strips
-carry their own gradients, because differentiating through a loop would store or copy whole planes.
+On CPU, XLA's convolution is 47 to 140 times slower inside a loop than as shifted slices with sums
+or products, and a convolution vmapped over per-instance weights becomes a grouped one, 24 to 53
+times slower. On CPU the work is cut into strips whose activations fit the cache; the loops over
+strips carry their own gradients, because differentiating through a loop would store or copy whole
+planes.
 On accelerators a strip is as long as the plane, and the same code is a few large operations.
 The strips of one instance can also be shared out among devices, which is how a single image uses
 several cores: see `shared_strips`.
@@ -240,7 +241,7 @@ def _pieces(offsets: tuple[Offsets, ...]):
     """For every row of every source's taps: (index of the source, dy, all dx).
 
     All taps of a row are cut from one piece: on CPU each slice at a traced index is an operation
-    of its own, and so many short ones would take as long as the network.
+    of its own.
     """
     for i, taps in enumerate(offsets):
         for dy, row in itertools.groupby(taps, key=lambda tap: tap[0]):
@@ -264,7 +265,9 @@ def _scatter_add(sources, offsets, start, pitch, taps, center):
         span = right - left
         zeros = jnp.zeros((len(row), span), taps.dtype)
         padded = jnp.concatenate([zeros, taps[tap : tap + len(row)], zeros], axis=1)
-        piece = sum(padded[j, right - dx : right - dx + strip + span] for j, dx in enumerate(row))
+        length = strip + span
+        shifted = [padded[j, right - dx : right - dx + length] for j, dx in enumerate(row)]
+        piece = sum(shifted[1:], shifted[0])
         sources[i] = _add_at(sources[i], piece, start + dy * pitch + left)
         tap += len(row)
     sources[0] = _add_at(sources[0], center, start)

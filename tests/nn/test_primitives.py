@@ -196,7 +196,9 @@ def test_neighborhood_sum_sees_each_position_with_its_neighbors(offsets, strip):
 
 CASES = {
     "pixelwise": (pixelwise, (TWO_LAYERS, normal(3, 3, 75))),
-    "conv": (primitives.conv, (normal(0, 2, 9), normal(1, 2), normal(2, 1, 7, 9))),
+    "conv of few rows": (primitives.conv, (normal(0, 2, 9), normal(1, 2), normal(2, 1, 7, 9))),
+    # An odd number of strips, the last one not full.
+    "conv": (primitives.conv, (normal(0, 3, 18), normal(1, 3), normal(2, 2, 67, 5))),
     "neighborhood_sum": (
         functools.partial(strip_sum, (CAUSAL,), 16),
         (cost_weights(len(CAUSAL)), (some_planes(0),)),
