@@ -17,7 +17,7 @@ _NAME = "vvenc-medium"
 
 def _missing() -> str | None:
     try:
-        import imageio_ffmpeg
+        import imageio_ffmpeg  # pyright: ignore[reportMissingImports]
 
         imageio_ffmpeg.get_ffmpeg_exe()
     except (ImportError, RuntimeError):  # the second: there is no program for this platform
@@ -26,7 +26,7 @@ def _missing() -> str | None:
 
 
 def _encode(clip: Clip, value: float) -> bytes:
-    import imageio_ffmpeg
+    import imageio_ffmpeg  # pyright: ignore[reportMissingImports]
 
     layout = planes.clip_layout("yuv420p", clip.shape, _NAME)
     height, width = layout.padded(clip.height, clip.width)
