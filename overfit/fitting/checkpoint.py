@@ -28,16 +28,27 @@ def job_key(*parts) -> str:
     return digest.hexdigest()[:20]
 
 
+_DIGEST_SIZE = 16  # bytes, before the arrays: a bit that a disk has flipped changes the result
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=_DIGEST_SIZE).digest()
+
+
 def save(path: Path, state: FitState) -> None:
-    host = jax.tree.map(np.asarray, state)
+    content = serialization.to_bytes(jax.tree.map(np.asarray, state))
     with atomic_write(path) as file:
-        file.write(serialization.to_bytes(host))
+        file.write(_digest(content) + content)
 
 
 def restore(path: Path, like: FitState) -> FitState | None:
-    """The saved state, or None if there is none that fits `like` (its shapes and dtypes)."""
+    """The saved state, or None if there is no intact one that fits `like` (shapes and dtypes)."""
     try:
-        state: Any = serialization.from_bytes(jax.tree.map(np.asarray, like), path.read_bytes())
+        data = path.read_bytes()
+        digest, content = data[:_DIGEST_SIZE], data[_DIGEST_SIZE:]
+        if digest != _digest(content):
+            return None
+        state: Any = serialization.from_bytes(jax.tree.map(np.asarray, like), content)
     except (FileNotFoundError, ValueError, KeyError):
         return None
     same = jax.tree.map(lambda a, b: np.shape(a) == np.shape(b), state, like)

@@ -203,6 +203,9 @@ def complexity_figure(costs: Sequence[Cost], anchor: str, title: str = "") -> Fi
         for level in levels.values():
             axes.axhline(level, color="#888888", lw=0.9, ls="--", zorder=1)
         axes.margins(0.15, 0.08)  # room for the names
+        low, high = axes.get_xlim()
+        widen = max(1.0, (10 / (high / low)) ** 0.5)  # to a decade, which has labels
+        axes.set_xlim(low / widen, high * widen)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.set(
             xlabel="decoder (MAC per pixel)", ylabel=f"BD-rate against {anchor} (%)", title=title
