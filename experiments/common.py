@@ -11,8 +11,8 @@ from pathlib import Path
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(min(4, os.cpu_count() or 1)))
 
 from overfit.fitting import groups  # noqa: E402
-from overfit.io.atomic import atomic_write  # noqa: E402
 from overfit.io.images import load_image  # noqa: E402
+from overfit.io.json_file import write_json  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -52,8 +52,7 @@ def save(name: str, results, **more) -> None:
     )
     document = {"command": command, "machine": machine(), **more, "results": results}
     RESULTS.mkdir(exist_ok=True)
-    with atomic_write(RESULTS / f"{name}.json") as file:
-        file.write(json.dumps(document, indent=1).encode() + b"\n")
+    write_json(RESULTS / f"{name}.json", document)
 
 
 def stored(name: str, settings: dict) -> dict:

@@ -50,9 +50,7 @@ def encode(
     from overfit.fitting.groups import Options, Request
     from overfit.fitting.target import checked_target
 
-    target = None
-    if target_bpp is not None or target_psnr is not None:
-        target = checked_target(target_bpp, target_psnr)
+    target = checked_target(target_bpp, target_psnr)
     options = Options(method, preset, lmbda, steps, seed, set or {}, target, checkpoint)
     many = isinstance(images, list | tuple)
     encoded = encode(

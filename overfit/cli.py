@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import json
 import os
 import sys
 import traceback
@@ -39,15 +38,12 @@ def parser() -> argparse.ArgumentParser:
 def _write_json(destination: str | None, about: dict) -> None:
     if destination is None:
         return
-    from overfit.io.atomic import atomic_write
-    from overfit.jobs.store import finite
+    from overfit.io.json_file import json_text, write_json
 
-    text = json.dumps(finite(about), indent=2)
     if destination == "-":
-        print(text)
-        return
-    with atomic_write(destination) as file:
-        file.write(text.encode() + b"\n")
+        print(json_text(about, 1))
+    else:
+        write_json(destination, about)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -80,52 +80,49 @@ class JobLines(_Plain):
             print(f"{event.job}: {_figures(event.step)}", file=sys.stderr, flush=True)
 
 
-class Bar:
-    """A bar that is redrawn in place, and gone at the end."""
+class _Live:
+    """Bars that are redrawn in place, and gone at the end."""
 
     def __init__(self):
         from rich.console import Console
-        from rich.progress import BarColumn, TextColumn
-        from rich.progress import Progress as RichProgress
+        from rich.progress import BarColumn, Progress, TextColumn
 
-        self._bar = RichProgress(
+        self._bars = Progress(
             BarColumn(bar_width=20),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             console=Console(stderr=True),
             transient=True,
         )
-        self._task = self._bar.add_task("compiling ...", total=None)
+
+    def __enter__(self):
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_):
+        self._bars.stop()
+
+
+class Bar(_Live):
+    """The bar of one fit."""
+
+    def __init__(self):
+        super().__init__()
+        self._task = self._bars.add_task("compiling ...", total=None)
 
     def __call__(self, progress) -> None:
-        self._bar.update(
+        self._bars.update(
             self._task,
             completed=progress.step,
             total=progress.total,
             description=_figures(progress),
         )
 
-    def __enter__(self):
-        self._bar.start()
-        return self
 
-    def __exit__(self, *_):
-        self._bar.stop()
-
-
-class JobBars:
+class JobBars(_Live):
     """A bar for all jobs, one for every running fit, and a line above them when a job ends."""
 
     def __init__(self):
-        from rich.console import Console
-        from rich.progress import BarColumn, TextColumn
-        from rich.progress import Progress as RichProgress
-
-        self._bars = RichProgress(
-            BarColumn(bar_width=20),
-            TextColumn("{task.description}", markup=False),
-            console=Console(stderr=True),
-            transient=True,
-        )
+        super().__init__()
         self._all = self._bars.add_task("starting ...", total=None)
         self._fits = {}  # job -> its bar
 
@@ -141,13 +138,6 @@ class JobBars:
                 self._bars.remove_task(self._fits.pop(job))
             self._bars.console.print(_outcome(event, ended, count), markup=False, highlight=False)
         self._bars.update(self._all, completed=ended, total=count, description=f"{ended}/{count}")
-
-    def __enter__(self):
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_):
-        self._bars.stop()
 
 
 def display(quiet: bool) -> Lines | Bar | Silent:

@@ -8,7 +8,7 @@ from overfit import method
 from overfit.codecs import codec as codecs
 from overfit.errors import UserError
 from overfit.io.datasets import Instance
-from overfit.jobs.job import Job
+from overfit.jobs.job import Job, fit_label
 from overfit.jobs.records import slug
 
 
@@ -51,22 +51,24 @@ def presets() -> dict[str, str]:
 def _fits(instances: Sequence[Instance], plan: Plan, method_name: str, preset: str) -> list[Job]:
     from overfit.fitting.groups import Options, configuration
 
-    changes = "".join(f", {key}={value}" for key, value in plan.set.items())
-    label = f"overfit {preset}, {plan.steps} steps{changes}"
-    listed = []
-    for instance in instances:
-        for lmbda in plan.lmbdas:
-            options = {
-                "method": method_name,
-                "preset": preset,
-                "lmbda": lmbda,
-                "steps": plan.steps,
-                "seed": plan.seed,
-                "set": plan.set,
-            }
-            configuration(Options(**options))
-            listed.append(_job(instance, plan, label, "overfit", "lmbda", lmbda, ".ovf", options))
-    return listed
+    listed, label = [], ""
+    for lmbda in plan.lmbdas:
+        options = {
+            "method": method_name,
+            "preset": preset,
+            "lmbda": lmbda,
+            "steps": plan.steps,
+            "seed": plan.seed,
+            "set": plan.set,
+        }
+        configuration(Options(**options))
+        listed.append(options)
+        label = fit_label(options)  # the same for every lambda
+    return [
+        _job(instance, plan, label, "overfit", "lmbda", options["lmbda"], ".ovf", options)
+        for instance in instances
+        for options in listed
+    ]
 
 
 def _anchor(name: str, known: Mapping[str, str]) -> codecs.Codec:

@@ -67,3 +67,12 @@ def two_devices():
     """Skips a test that spreads work over devices where there is one device only."""
     if jax.local_device_count() < 2:
         pytest.skip("needs two devices")
+
+
+@pytest.fixture(autouse=True)
+def _environment():
+    """The command line sets variables for JAX: not for the tests that follow."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)

@@ -39,15 +39,6 @@ CONTRACT = set(
 )
 
 
-@pytest.fixture(autouse=True)
-def _environment():
-    """The command line sets variables for JAX: not for the tests that follow."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
-
-
 @pytest.fixture(scope="module")
 def array(picture):
     return picture(HEIGHT, WIDTH)

@@ -33,12 +33,11 @@ def run(arguments) -> dict:
     from overfit.fitting.target import checked_target
     from overfit.io.datasets import find_all
     from overfit.jobs.drive import drive
-    from overfit.jobs.job import Job
+    from overfit.jobs.job import Job, fit_label
 
-    target = None
+    target = checked_target(arguments.target_bpp, arguments.target_psnr)
     setting = {"lmbda": 1e-3 if arguments.lmbda is None else arguments.lmbda}
-    if arguments.target_bpp is not None or arguments.target_psnr is not None:
-        target = checked_target(arguments.target_bpp, arguments.target_psnr)
+    if target is not None:
         setting = {key: value for key, value in target._asdict().items() if value is not None}
     options = {
         "method": arguments.method,
@@ -49,11 +48,11 @@ def run(arguments) -> dict:
         "set": settings.parse_assignments(arguments.set),
         "target": target,
     }
-    _, preset, _ = configuration(Options(**options))
+    _, options["preset"], _ = configuration(Options(**options))
     jobs = [
         Job(
-            instance, f"overfit {preset}, {arguments.steps} steps", "overfit", setting,
-            f"{instance.name}.ovf", options | {"preset": preset}, arguments.crop,
+            instance, fit_label(options), "overfit", setting, f"{instance.name}.ovf", options,
+            arguments.crop,
         )
         for instance in find_all(arguments.inputs, arguments.only)
     ]  # fmt: skip

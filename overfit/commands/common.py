@@ -32,9 +32,9 @@ def check_writable(path: str) -> None:
 def prepare_jax() -> None:
     """Settings that JAX reads when it is imported; the user's own come first."""
     # Devices on CPU share the work on one image; beyond four the gain is not measured.
-    available = getattr(os, "sched_getaffinity", None)  # Linux only
-    cores = len(available(0)) if available else os.cpu_count() or 1
-    os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(min(4, cores)))
+    from overfit.jobs.pool import cores
+
+    os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(min(4, len(cores()))))
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(cache, "overfit", "xla"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")

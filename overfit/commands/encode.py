@@ -41,9 +41,7 @@ def run(arguments) -> dict:
     from overfit.fitting.groups import Options, Request
     from overfit.fitting.target import checked_target
 
-    target = None
-    if arguments.target_bpp is not None or arguments.target_psnr is not None:
-        target = checked_target(arguments.target_bpp, arguments.target_psnr)
+    target = checked_target(arguments.target_bpp, arguments.target_psnr)
     options = Options(
         arguments.method,
         arguments.preset,

@@ -14,9 +14,11 @@ _ROUNDS = 6  # corrections at most
 _TOLERANCE = {"bpp": 0.01, "psnr": 0.05}  # relative, and in dB
 
 
-def checked_target(bpp: float | None, psnr: float | None) -> Target:
-    """Raises UserError unless exactly one is given and it can be aimed at."""
-    if (bpp is None) == (psnr is None):
+def checked_target(bpp: float | None, psnr: float | None) -> Target | None:
+    """The target, None for none; UserError for both at once, or one that cannot be aimed at."""
+    if bpp is None and psnr is None:
+        return None
+    if bpp is not None and psnr is not None:
         raise UserError("give one of --target-bpp and --target-psnr")
     if bpp is not None and not 0 < bpp <= 24:
         raise UserError(f"--target-bpp must be in (0, 24], not {bpp}")

@@ -17,14 +17,14 @@ from typing import IO, NamedTuple, cast
 import numpy as np
 
 from overfit.errors import UserError
-from overfit.io.images import load_image
+from overfit.io.datasets import natural
+from overfit.io.images import EXTENSIONS, load_image
 
 _MAX_SIDE = 16384  # px; more in a header means that it is damaged
 _FPS = Fraction(25)  # where a source does not know its own: FFmpeg's choice for image sequences
 
 # Pixel formats of PyAV that are 8-bit RGB in another order.
 _RGB_FORMATS = ("rgb24", "bgr24", "gbrp", "rgb0", "bgr0", "0rgb", "0bgr")
-_IMAGE_EXTENSIONS = (".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg")
 
 
 class ClipShape(NamedTuple):
@@ -162,12 +162,12 @@ def _open(name: str) -> Iterator[_Source]:
 def _folder(name: str) -> _Source:
     files = [
         os.path.join(name, file)
-        for file in sorted(os.listdir(name), key=_natural)
-        if file.lower().endswith(_IMAGE_EXTENSIONS) and not file.startswith(".")
+        for file in sorted(os.listdir(name), key=natural)
+        if file.lower().endswith(EXTENSIONS) and not file.startswith(".")
     ]
     if not files:
         raise UserError(
-            f"the folder '{name}' has no images ({', '.join(_IMAGE_EXTENSIONS)}); give a folder "
+            f"the folder '{name}' has no images ({', '.join(EXTENSIONS)}); give a folder "
             "with one image per frame"
         )
     height, width = load_image(files[0]).shape[:2]
@@ -183,11 +183,6 @@ def _folder(name: str) -> _Source:
             yield np.broadcast_to(image, (height, width, 3)).reshape(-1)
 
     return _Source("rgb", height, width, _FPS, frames())
-
-
-def _natural(name: str) -> list[str | int]:
-    """Sort key that puts frame9 before frame10."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", name)]
 
 
 # -- YUV4MPEG2 and raw 4:2:0 -----------------------------------------------------------------------

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from overfit.errors import UserError
+from overfit.io.images import EXTENSIONS as IMAGE_EXTENSIONS
 
-IMAGES = (".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg", ".gif", ".qoi")
 CLIPS = (
     ".y4m", ".yuv", ".mp4", ".mkv", ".mov", ".webm", ".avi", ".264", ".265", ".h264", ".hevc",
     ".y4m.xz", ".yuv.xz",
@@ -55,7 +55,7 @@ LAYOUTS = {
 
 def _extension(path: Path) -> str:
     name = path.name.lower()
-    return next((e for e in (*IMAGES, *CLIPS) if name.endswith(e)), "")
+    return next((e for e in (*IMAGE_EXTENSIONS, *CLIPS) if name.endswith(e)), "")
 
 
 def _instances(dataset: str, root: Path, paths: Iterable[Path]) -> list[Instance]:
@@ -64,20 +64,24 @@ def _instances(dataset: str, root: Path, paths: Iterable[Path]) -> list[Instance
         extension = _extension(path)
         if not extension:
             continue
-        kind = "image" if extension in IMAGES else "video"
+        kind = "image" if extension in IMAGE_EXTENSIONS else "video"
         relative = path.relative_to(root).as_posix()
         found.append(Instance(dataset, relative[: len(relative) - len(extension)], str(path), kind))
     return found
 
 
-def _natural(instance: Instance) -> list:
-    """Sorts frame2 before frame10."""
-    return [int(t) if t.isdigit() else t for t in re.split(r"(\d+)", instance.name)]
+def natural(name: str) -> list[str | int]:
+    """Sort key that puts frame9 before frame10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", name)]
+
+
+def _in_order(found: Iterable[Instance]) -> list[Instance]:
+    return sorted(found, key=lambda instance: natural(instance.name))
 
 
 def _from_folder(dataset: str, folder: Path) -> list[Instance]:
     files = _instances(dataset, folder, (p for p in folder.rglob("*") if p.is_file()))
-    return sorted(files, key=_natural)
+    return _in_order(files)
 
 
 def _from_frames(dataset: str, folder: Path) -> list[Instance]:
@@ -85,7 +89,7 @@ def _from_frames(dataset: str, folder: Path) -> list[Instance]:
     return [
         Instance(dataset, sub.name, str(sub), "video")
         for sub in sorted(folder.iterdir())
-        if sub.is_dir() and any(_extension(p) in IMAGES for p in sub.iterdir())
+        if sub.is_dir() and any(_extension(p) in IMAGE_EXTENSIONS for p in sub.iterdir())
     ]
 
 
@@ -100,7 +104,7 @@ def _named(name: str, folder: Path) -> list[Instance]:
     ]  # fmt: skip
     if not found:
         raise UserError(f"'{folder}' has no {layout.kind} of {name}; give the folder of your copy")
-    return sorted(found, key=_natural)
+    return _in_order(found)
 
 
 def find(spec: str) -> list[Instance]:
@@ -136,7 +140,7 @@ def find(spec: str) -> list[Instance]:
         paths = [Path(p) for p in sorted(glob.glob(spec, recursive=True))]
         files = [p for p in paths if p.is_file()]
         root = Path(os.path.commonpath([p.parent for p in files])) if files else path
-        found = sorted(_instances(root.resolve().name, root, files), key=_natural)
+        found = _in_order(_instances(root.resolve().name, root, files))
     if not found:
         raise UserError(f"'{spec}' has no pictures and no clips; give a folder, a file or a glob")
     return found

@@ -20,6 +20,11 @@ from overfit.io.atomic import atomic_write
 # JPEG 2000, SGI, ...) but reduces some of their deep images to 8 bits without a word.
 _READABLE = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "QOI")
 
+# Of files that are likely to be of these formats.
+EXTENSIONS = (
+    ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg", ".gif", ".qoi",
+)  # fmt: skip
+
 _GREY_MODES = ("1", "L", "LA")
 _RGB_MODES = ("P", "PA", "RGB", "RGBA")
 

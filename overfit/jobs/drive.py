@@ -88,8 +88,12 @@ def local(jobs: Sequence[Job], workers: int | None = None) -> tuple[Backend, int
 
 
 def _done(job: Job, store: Store) -> bool:
+    """Whether its record is there, and a file of that size: other options may have replaced it."""
     record = store.done.get(job.key())
-    return record is not None and (store.folder / record["file"]).exists()
+    if record is None:
+        return False
+    path = store.folder / record["file"]
+    return path.is_file() and path.stat().st_size == record["bytes"]
 
 
 def _take_up(store: Store) -> None:

@@ -40,8 +40,18 @@ class Job(NamedTuple):
         return digest.hexdigest()
 
     def __str__(self) -> str:
-        setting = " ".join(f"{knob}={value:g}" for knob, value in self.setting.items())
-        return f"{self.name}, {self.label}, {setting}"
+        return f"{self.name}, {self.label}, {setting_text(self.setting)}"
+
+
+def setting_text(setting: dict[str, float]) -> str:
+    """What a point of a curve is called: lmbda=0.001."""
+    return " ".join(f"{knob}={value:g}" for knob, value in setting.items())
+
+
+def fit_label(options: dict[str, Any]) -> str:
+    """The name of the curve of fits with these options: all of them but lambda and seed."""
+    changes = "".join(f", {key}={value}" for key, value in options["set"].items())
+    return f"overfit {options['preset']}, {options['steps']} steps{changes}"
 
 
 class Failure(NamedTuple):
@@ -53,8 +63,8 @@ class Failure(NamedTuple):
     error: str  # one sentence
 
     def __str__(self) -> str:
-        setting = " ".join(f"{knob}={value:g}" for knob, value in self.setting.items())
-        return f"{', '.join(filter(None, (self.name, self.label, setting)))}: {self.error}"
+        parts = self.name, self.label, setting_text(self.setting)
+        return f"{', '.join(filter(None, parts))}: {self.error}"
 
 
 def failure(job: Job, error: str) -> Failure:

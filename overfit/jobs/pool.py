@@ -91,7 +91,10 @@ class _Pool:
             return
         batch, attempt = self._waiting.pop()
         self._busy[connection] = (process, core, batch, attempt, list(batch))
-        connection.send(batch)
+        try:
+            connection.send(batch)
+        except (BrokenPipeError, ConnectionResetError):  # it died between two batches
+            self._bury(connection)
 
     def _receive(self, connection) -> None:
         process, core, batch, attempt, left = self._busy[connection]

@@ -7,24 +7,14 @@ next run cuts off. One process at a time appends; any number may read.
 import contextlib
 import fcntl
 import json
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from overfit.errors import UserError
+from overfit.io.json_file import json_text
 
 RESULTS = "results.jsonl"
-
-
-def finite(value: Any) -> Any:
-    """The value with every infinite or undefined number as None: JSON has none of them."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_results(folder: str | os.PathLike[str]) -> tuple[list[dict], list[str]]:
@@ -63,8 +53,7 @@ class Store:
 
     def append(self, record: dict) -> None:
         """Adds a result, which has a "key"; on the disk when this returns."""
-        line = json.dumps(finite(record), ensure_ascii=False) + "\n"
-        self._file.write(line.encode())
+        self._file.write(json_text(record).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
         self.done[record["key"]] = record

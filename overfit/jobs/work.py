@@ -4,7 +4,6 @@ The record is a file of its own in FOLDER/records until the index takes it up (s
 that nothing depends on who started the worker, or on whether they are still there.
 """
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,10 +13,10 @@ from overfit.codecs import codec as codecs
 from overfit.errors import UserError, sentence
 from overfit.io.atomic import atomic_write
 from overfit.io.clips import Clip
+from overfit.io.json_file import write_json
 from overfit.jobs.job import Event, Job, failure
 from overfit.jobs.measure import quality
 from overfit.jobs.records import decode_file, load_signal
-from overfit.jobs.store import finite
 
 RECORDS = "records"
 
@@ -44,8 +43,7 @@ def work(batch: Sequence[Job], folder: Path, emit: Callable[[Event], None]) -> N
             data, known = outcome
             record = store_file(job, signals[i], data, known, folder)
             (folder / RECORDS).mkdir(exist_ok=True)
-            with atomic_write(folder / RECORDS / f"{record['key']}.json") as file:
-                file.write(json.dumps(finite(record), ensure_ascii=False).encode())
+            write_json(folder / RECORDS / f"{record['key']}.json", record)
             emit(Event(job, record=record))
         except Exception as error:
             emit(Event(job, failure=failure(job, sentence(error))))

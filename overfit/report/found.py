@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from overfit.errors import UserError
 from overfit.jobs.store import RESULTS, read_results
 
-# What the page needs of a record, and the type of each; see `overfit/evaluation/results.py`.
+# What the page needs of a record, and the type of each; see `overfit/jobs/records.py`.
 _TEXTS = ("key", "dataset", "name", "input", "label", "codec", "kind", "file")
 _COUNTS = ("width", "height", "frames", "channels", "pixels", "bytes")
 _FIGURES = ("psnr", "ms_ssim", "mse", "seconds_encode", "seconds_decode", "macs_per_pixel")

@@ -1,6 +1,5 @@
 """Averages over the pictures of an evaluation, as curves, and the summary beside its records."""
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from overfit.io.atomic import atomic_write
 from overfit.io.datasets import LAYOUTS
+from overfit.io.json_file import write_json
 from overfit.jobs.job import Failure
 from overfit.jobs.records import slug
-from overfit.jobs.store import finite, read_results
+from overfit.jobs.store import read_results
 from overfit.metrics.psnr import pooled_psnr
 from overfit.report.curves import Curve, write_curve
 
@@ -122,6 +121,5 @@ def summarize(
         "failures": [failure._asdict() for failure in failures],
         "damaged": damaged,
     }
-    with atomic_write(path / "summary.json") as file:
-        file.write(json.dumps(finite(summary), indent=1).encode() + b"\n")
+    write_json(path / "summary.json", summary)
     return summary

@@ -7,7 +7,6 @@ rung, results.jsonl one per file.
 """
 
 import functools
-import json
 import math
 import os
 import shutil
@@ -39,9 +38,10 @@ from overfit.fitting.run import Run
 from overfit.io.atomic import atomic_write
 from overfit.io.clips import Clip
 from overfit.io.datasets import Instance
+from overfit.io.json_file import write_json
 from overfit.jobs.job import Event, Failure, Job, failure
 from overfit.jobs.records import load_signal, slug
-from overfit.jobs.store import Store, finite, open_store
+from overfit.jobs.store import Store, open_store
 from overfit.jobs.work import KEPT, store_file
 from overfit.sweeping.space import OBJECTIVES, Sweep
 from overfit.sweeping.strategies import STRATEGIES, Rung, race
@@ -115,8 +115,7 @@ def sweep(
             summary["results"] += chosen
             failures += failed
             summary["failures"] = [failure._asdict() for failure in failures]
-            with atomic_write(Path(folder) / "summary.json") as file:
-                file.write(json.dumps(finite(summary), indent=1).encode() + b"\n")
+            write_json(Path(folder) / "summary.json", summary)
     return summary, failures
 
 

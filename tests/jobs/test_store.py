@@ -1,12 +1,11 @@
 """The store of results: nothing lost by a kill, nothing doubled, one writer."""
 
-import json
 import multiprocessing
 
 import pytest
 
 from overfit.errors import UserError
-from overfit.jobs.store import RESULTS, finite, open_store, read_results
+from overfit.jobs.store import RESULTS, open_store, read_results
 
 
 def test_results_are_on_disk_as_soon_as_they_are_appended(tmp_path):
@@ -72,9 +71,3 @@ def test_folders_that_cannot_be_used(tmp_path):
         pass
     with pytest.raises(UserError, match=RESULTS):
         read_results(tmp_path / "none")
-
-
-def test_json_has_no_infinity():
-    value = {"psnr": float("inf"), "all": [1.0, float("nan")], "n": 3, "bits": {"x": -float("inf")}}
-    assert finite(value) == {"psnr": None, "all": [1.0, None], "n": 3, "bits": {"x": None}}
-    json.dumps(finite(value), allow_nan=False)

@@ -1,7 +1,6 @@
 """`overfit sweep`: the best file of several settings, for less; nothing is done twice."""
 
 import json
-import os
 import tomllib
 
 import pytest
@@ -36,15 +35,6 @@ keep = 0.5
 "fit.lr" = { "synthesis.widths" = [[]] }
 """
 SETTINGS, TOTAL = 3, 66  # steps of a fit, stage 2 included
-
-
-@pytest.fixture(autouse=True)
-def _environment():
-    """The command line sets variables for JAX: not for the tests that follow."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.fixture(scope="module")
