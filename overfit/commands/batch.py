@@ -6,6 +6,7 @@ from overfit.commands.common import (
     prepare_jax,
     raise_failures,
     text_stream,
+    workers,
 )
 
 HELP = "encode many images, each to an .ovf file"
@@ -35,6 +36,7 @@ def run(arguments) -> dict:
     from overfit.jobs.drive import drive
     from overfit.jobs.job import Job, fit_label
 
+    who = workers(arguments)
     target = checked_target(arguments.target_bpp, arguments.target_psnr)
     setting = {"lmbda": 1e-3 if arguments.lmbda is None else arguments.lmbda}
     if target is not None:
@@ -57,7 +59,7 @@ def run(arguments) -> dict:
         for instance in find_all(arguments.inputs, arguments.only)
     ]  # fmt: skip
     with batch_display(arguments.quiet) as show:
-        done, failures = drive(jobs, arguments.output, arguments.workers, show)
+        done, failures = drive(jobs, arguments.output, who, show)
     about = {
         "output": arguments.output,
         "files": len(done),

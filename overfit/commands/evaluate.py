@@ -9,6 +9,7 @@ from overfit.commands.common import (
     prepare_jax,
     raise_failures,
     text_stream,
+    workers,
 )
 
 HELP = "run codecs over a data set and average their curves"
@@ -59,6 +60,7 @@ def run(arguments) -> dict:
     from overfit.jobs.drive import drive
     from overfit.report.summary import summarize
 
+    who = workers(arguments)
     instances = find_all(arguments.dataset, arguments.only)
     plan = Plan(
         tuple(filter(None, re.split(r"[,\s]+", arguments.methods))),
@@ -72,7 +74,7 @@ def run(arguments) -> dict:
     )
     todo = jobs(instances, plan)
     with batch_display(arguments.quiet) as show:
-        _, failures = drive(todo, arguments.output, arguments.workers, show)
+        _, failures = drive(todo, arguments.output, who, show)
     summary = summarize(arguments.output, failures, arguments.averaging)
     if not arguments.quiet:
         print(_table(summary), file=text_stream(arguments))

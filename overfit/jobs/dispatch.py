@@ -1,0 +1,66 @@
+"""Who is at work on which batch, whoever they are: what all back ends with workers share."""
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+from overfit.jobs.job import Emit, Event, failure
+
+_ATTEMPTS = 2  # for a job whose worker ended without a word of it: then it is at fault itself
+
+
+class Dispatch:
+    """Batches that wait, batches that are at work, and what becomes of those of a lost worker.
+
+    A worker is whatever its back end knows it by: a connection, an actor, the number of a task.
+    Every job ends with one record or one failure, which are passed on.
+    """
+
+    def __init__(self, batches: Sequence[Sequence[Any]], emit: Emit):
+        self._emit = emit
+        self._waiting = [(list(batch), 1) for batch in reversed(batches)]  # the last is the next
+        # worker -> (what has not ended of its batch, the attempt)
+        self._busy: dict[Hashable, tuple[list, int]] = {}
+
+    @property
+    def waiting(self) -> int:
+        """How many batches nobody works on."""
+        return len(self._waiting)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._busy)
+
+    def give(self, worker: Hashable) -> list:
+        """The next batch, which is this worker's from now on; one must be waiting."""
+        batch, attempt = self._waiting.pop()
+        self._busy[worker] = list(batch), attempt
+        return batch
+
+    def adopt(self, worker: Hashable, jobs: Sequence[Any]) -> None:
+        """A worker that was at these jobs before this run began."""
+        self._busy[worker] = list(jobs), 1
+
+    def left(self, worker: Hashable) -> list:
+        """The jobs of a worker that have not ended."""
+        jobs, _ = self._busy[worker]
+        return list(jobs)
+
+    def hear(self, worker: Hashable, event: Event) -> None:
+        """Passes on what a worker says."""
+        if event.record is not None or event.failure is not None:
+            self._busy[worker][0].remove(event.job)
+        self._emit(event)
+
+    def release(self, worker: Hashable, reason: str = "it said nothing of this job") -> None:
+        """A worker is through with its batch, or it was lost for this reason.
+
+        What it has left is tried again, each job alone so that one costs the others nothing, and
+        then given up.
+        """
+        jobs, attempt = self._busy.pop(worker, ([], 0))
+        if attempt < _ATTEMPTS:
+            self._waiting += [([job], attempt + 1) for job in reversed(jobs)]
+            return
+        for job in jobs:
+            error = f"its worker died twice ({reason}); is there enough memory?"
+            self._emit(Event(job, failure=failure(job, error)))
