@@ -5,7 +5,7 @@ from typing import Any
 
 from overfit.jobs.job import Emit, Event, failure
 
-_ATTEMPTS = 2  # for a job whose worker ended without a word of it: then it is at fault itself
+_ATTEMPTS = 2  # at a job alone: that it loses its worker twice is its own fault
 
 
 class Dispatch:
@@ -17,9 +17,9 @@ class Dispatch:
 
     def __init__(self, batches: Sequence[Sequence[Any]], emit: Emit):
         self._emit = emit
-        self._waiting = [(list(batch), 1) for batch in reversed(batches)]  # the last is the next
-        # worker -> (what has not ended of its batch, the attempt)
-        self._busy: dict[Hashable, tuple[list, int]] = {}
+        # Both with how often the job has been tried alone; the last that waits is the next.
+        self._waiting = [(list(batch), 0) for batch in reversed(batches)]
+        self._busy: dict[Hashable, tuple[list, int]] = {}  # what has not ended, by worker
 
     @property
     def waiting(self) -> int:
@@ -32,13 +32,13 @@ class Dispatch:
 
     def give(self, worker: Hashable) -> list:
         """The next batch, which is this worker's from now on; one must be waiting."""
-        batch, attempt = self._waiting.pop()
-        self._busy[worker] = list(batch), attempt
+        batch, attempts = self._waiting.pop()
+        self._busy[worker] = list(batch), attempts + (len(batch) == 1)
         return batch
 
     def adopt(self, worker: Hashable, jobs: Sequence[Any]) -> None:
         """A worker that was at these jobs before this run began."""
-        self._busy[worker] = list(jobs), 1
+        self._busy[worker] = list(jobs), 0
 
     def left(self, worker: Hashable) -> list:
         """The jobs of a worker that have not ended."""
@@ -54,12 +54,11 @@ class Dispatch:
     def release(self, worker: Hashable, reason: str = "it said nothing of this job") -> None:
         """A worker is through with its batch, or it was lost for this reason.
 
-        What it has left is tried again, each job alone so that one costs the others nothing, and
-        then given up.
+        What it has left is tried again, each job alone so that one costs the others nothing.
         """
-        jobs, attempt = self._busy.pop(worker, ([], 0))
-        if attempt < _ATTEMPTS:
-            self._waiting += [([job], attempt + 1) for job in reversed(jobs)]
+        jobs, attempts = self._busy.pop(worker)
+        if attempts < _ATTEMPTS:
+            self._waiting += [([job], attempts) for job in reversed(jobs)]
             return
         for job in jobs:
             error = f"its worker died twice ({reason}); is there enough memory?"

@@ -12,6 +12,7 @@ import os
 import queue
 import socket
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -48,17 +49,7 @@ def cluster(address: str | None, count: int | None) -> Iterator[tuple[Backend, b
         _check_reachable(address)
     # Ray prints what it says of lost workers on stdout, which is for results.
     with contextlib.redirect_stdout(sys.stderr):
-        try:
-            ray.init(
-                address or "local",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                **({} if address else _here(count)),
-            )
-        except (ConnectionError, ValueError) as error:
-            raise UserError(
-                f"cannot join the Ray cluster '{address}': {sentence(error)}"
-            ) from error
+        _init(address, count)
         try:
             resources = ray.cluster_resources()
             kind = "GPU" if resources.get("GPU", 0) >= 1 else "CPU"
@@ -92,11 +83,22 @@ def _check_reachable(address: str) -> None:
         ) from error
 
 
-def _here(count: int | None) -> dict[str, Any]:
-    """A cluster on this machine: no dashboard, and memory for no more than events."""
+def _init(address: str | None, count: int | None) -> None:
+    """Joins or starts a cluster: without a dashboard, and with memory for no more than events."""
     memory = 128 * 2**20
     cpus = max(len(cores()), count or 0)
-    return {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": memory}
+    own = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": memory}
+    options = {"log_to_driver": False, "logging_level": logging.ERROR} | ({} if address else own)
+    try:
+        with warnings.catch_warnings():
+            # Ray forks to start its own programs at once, which JAX takes for a danger.
+            warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
+            ray.init(address or "local", **options)
+    except (ConnectionError, ValueError) as error:
+        raise UserError(
+            f"cannot join the Ray cluster '{address}': {sentence(error)}; if it asks for a token, "
+            "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+        ) from error
 
 
 class _Worker:

@@ -108,7 +108,7 @@ class _Task:
         return ended
 
     def checkpoint(self, batches: Sequence[Sequence[Any]]) -> DelayedSubmission:
-        """What submitit puts back into the queue: all of it, for what has ended is in the folder."""
+        """What goes back into the queue: all of it, for what has ended is in the folder."""
         return DelayedSubmission(self, batches)
 
 
