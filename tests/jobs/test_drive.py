@@ -12,7 +12,7 @@ from PIL import Image
 
 from overfit.evaluation import Plan, jobs
 from overfit.io.datasets import find_all
-from overfit.jobs.backends import Workers, in_process, local
+from overfit.jobs.backends import Workers
 from overfit.jobs.drive import drive
 from overfit.jobs.job import in_batches, shape
 from overfit.jobs.store import RECORDS, open_store, read_results
@@ -131,11 +131,6 @@ def test_a_key_names_the_content_and_every_setting(pictures):
     assert job._replace(instance=job.instance._replace(path=str(copy))).key() == before
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(pictures / "a.png")
     assert job.key() != before
-
-
-def test_one_job_gets_all_cores(pictures):
-    backend, size = local(todo(pictures)[:1])
-    assert backend is in_process and size == 1
 
 
 def test_records_are_plain_json(pictures, tmp_path):
