@@ -16,9 +16,10 @@ import common
 
 from overfit.display import batch_display
 from overfit.io.datasets import find_all
+from overfit.sweeping.rungs import Plan
 from overfit.sweeping.space import read_sweep
 from overfit.sweeping.strategies import STRATEGIES
-from overfit.sweeping.sweep import Plan, sweep
+from overfit.sweeping.sweep import sweep
 
 SWEEP = Path(__file__).parents[1] / "sweeps" / "c3_adaptive_kodak.toml"
 KEPT = ("cost", "bpp", "psnr", "sweep_setting", "finished", "steps", "seconds", "seconds_compile")

@@ -1,11 +1,15 @@
 """`overfit batch`: many images to .ovf files, in parallel, resumable."""
 
+from pathlib import Path
+
 from overfit.commands.common import (
     add_fit_arguments,
     add_many_arguments,
+    add_watch_arguments,
     prepare_jax,
     raise_failures,
     text_stream,
+    watching,
 )
 
 HELP = "encode many images, each to an .ovf file"
@@ -23,15 +27,16 @@ def add_arguments(parser) -> None:
     rate.add_argument("--target-psnr", type=float)
     add_fit_arguments(parser)
     add_many_arguments(parser)
+    add_watch_arguments(parser)
 
 
 def run(arguments) -> dict:
     prepare_jax()
     from overfit import settings
-    from overfit.display import batch_display
     from overfit.fitting.groups import Options, configuration
     from overfit.fitting.target import checked_target
     from overfit.io.datasets import find_all
+    from overfit.io.json_file import write_json
     from overfit.jobs.drive import drive
     from overfit.jobs.job import Job, fit_label
 
@@ -56,8 +61,8 @@ def run(arguments) -> dict:
         )
         for instance in find_all(arguments.inputs, arguments.only)
     ]  # fmt: skip
-    with batch_display(arguments.quiet) as show:
-        done, failures = drive(jobs, arguments.output, arguments.workers, show)
+    with watching(arguments) as watch:
+        done, failures = drive(jobs, arguments.output, arguments.workers, watch)
     about = {
         "output": arguments.output,
         "files": len(done),
@@ -67,6 +72,7 @@ def run(arguments) -> dict:
         "failures": [failure._asdict() for failure in failures],
         "results": done,
     }
+    write_json(Path(arguments.output) / "summary.json", about)
     if done and not arguments.quiet:
         quality = "" if about["psnr"] is None else f", {about['psnr']:.2f} dB"
         print(

@@ -77,3 +77,16 @@ def add_many_arguments(parser) -> None:
     )
     parser.add_argument("--crop", type=int, metavar="PX", help="the central part of each picture")
     parser.add_argument("--workers", type=int, metavar="N", help="processes; default: one per core")
+
+
+def add_watch_arguments(parser) -> None:
+    """Where many jobs can be watched, beside the display."""
+    parser.add_argument("--events", metavar="FILE", help="append what happens, as JSON lines")
+    parser.add_argument("--tensorboard", metavar="DIR", help="write TensorBoard scalars there")
+
+
+def watching(arguments):
+    """The `watching.watched` of these arguments."""
+    from overfit.watching import watched
+
+    return watched(arguments.quiet, arguments.events, arguments.tensorboard)

@@ -5,10 +5,12 @@ import re
 from overfit.commands.common import (
     add_fit_arguments,
     add_many_arguments,
+    add_watch_arguments,
     numbers,
     prepare_jax,
     raise_failures,
     text_stream,
+    watching,
 )
 
 HELP = "run codecs over a data set and average their curves"
@@ -35,6 +37,7 @@ def add_arguments(parser) -> None:
     )  # fmt: skip
     add_fit_arguments(parser)
     add_many_arguments(parser)
+    add_watch_arguments(parser)
     parser.add_argument("--frames", type=int, help="the first ones of each clip")
     parser.add_argument(
         "--averaging", default="mean", choices=("mean", "pooled"),
@@ -53,7 +56,6 @@ def _ladders(assignments: list[str]) -> dict[str, tuple[float, ...]]:
 def run(arguments) -> dict:
     prepare_jax()
     from overfit import settings
-    from overfit.display import batch_display
     from overfit.evaluation import Plan, jobs
     from overfit.io.datasets import find_all
     from overfit.jobs.drive import drive
@@ -71,8 +73,8 @@ def run(arguments) -> dict:
         arguments.frames,
     )
     todo = jobs(instances, plan)
-    with batch_display(arguments.quiet) as show:
-        _, failures = drive(todo, arguments.output, arguments.workers, show)
+    with watching(arguments) as watch:
+        _, failures = drive(todo, arguments.output, arguments.workers, watch)
     summary = summarize(arguments.output, failures, arguments.averaging)
     if not arguments.quiet:
         print(_table(summary), file=text_stream(arguments))

@@ -5,7 +5,6 @@ whom and where it likes, and passes on what happens. Results are files before th
 of a run that was killed are taken up by the next.
 """
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 from overfit.jobs.job import Event, Failure, Job, in_batches, shape
 from overfit.jobs.pool import cores, pool
 from overfit.jobs.store import Store, open_store
-from overfit.jobs.work import RECORDS, work
+from overfit.jobs.work import work
 
 Emit = Callable[[Event], None]
 Backend = Callable[[Sequence[Sequence[Job]], Path, Emit], None]
@@ -43,15 +42,14 @@ def drive(
     """
     failures: list[Failure] = []
     with open_store(folder) as store:
-        _take_up(store)
+        store.take_up_all()
         todo = [job for job in jobs if not _done(job, store)]
         ended = len(jobs) - len(todo)
 
         def emit(event: Event) -> None:
             nonlocal ended
             if event.record is not None:
-                store.append(event.record)
-                (store.folder / RECORDS / f"{event.record['key']}.json").unlink(missing_ok=True)
+                store.take_up(event.record)
             elif event.failure is not None:
                 failures.append(event.failure)
             ended += event.record is not None or event.failure is not None
@@ -94,12 +92,3 @@ def _done(job: Job, store: Store) -> bool:
         return False
     path = store.folder / record["file"]
     return path.is_file() and path.stat().st_size == record["bytes"]
-
-
-def _take_up(store: Store) -> None:
-    """Appends the records that a killed run, or a worker without a driver, has left."""
-    for path in sorted((store.folder / RECORDS).glob("*.json")):
-        record = json.loads(path.read_bytes())
-        if record["key"] not in store.done:
-            store.append(record)
-        path.unlink()

@@ -67,7 +67,7 @@ class Failure(NamedTuple):
         return f"{', '.join(filter(None, parts))}: {self.error}"
 
 
-def failure(job: Job, error: str) -> Failure:
+def failure(job: Any, error: str) -> Failure:
     return Failure(job.name, job.label, job.setting, error)
 
 
@@ -91,7 +91,7 @@ def _file_hash(path: str, size: int, changed: int) -> str:
 class Event(NamedTuple):
     """What a worker says of a job: steps of its fit, a record, or a failure; or that it begins."""
 
-    job: Job
+    job: Any  # a Job, or other work with a name, a label and a setting
     step: Any = None  # `fitting.run.Progress`
     record: dict[str, Any] | None = None
     failure: Failure | None = None

@@ -1,7 +1,8 @@
 """A folder of results: one JSON object a line, appended as jobs finish; the coded files beside it.
 
 A line is complete or it is not there: an interrupted write leaves half a line at the end, which the
-next run cuts off. One process at a time appends; any number may read.
+next run cuts off. One process at a time appends; any number may read. Workers hand in their records
+as files in records/, from where whoever appends takes them up.
 """
 
 import contextlib
@@ -12,9 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from overfit.errors import UserError
-from overfit.io.json_file import json_text
+from overfit.io.json_file import json_text, write_json
 
 RESULTS = "results.jsonl"
+RECORDS = "records"
+
+
+def hand_in(record: dict, folder: Path) -> None:
+    """Leaves a record, which has a "key", for the index: whether or not a driver is still there."""
+    (folder / RECORDS).mkdir(exist_ok=True)
+    write_json(folder / RECORDS / f"{record['key']}.json", record)
 
 
 def read_results(folder: str | os.PathLike[str]) -> tuple[list[dict], list[str]]:
@@ -53,10 +61,28 @@ class Store:
 
     def append(self, record: dict) -> None:
         """Adds a result, which has a "key"; on the disk when this returns."""
-        self._file.write(json_text(record).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        end = self._file.seek(0, os.SEEK_END)
+        try:
+            self._file.write(json_text(record).encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:  # a full disk: half a line must not spoil the next one
+            self._file.truncate(end)
+            raise UserError(f"cannot write to '{self.folder}': {error.strerror}") from error
         self.done[record["key"]] = record
+
+    def take_up(self, record: dict) -> None:
+        """Appends what a worker has handed in."""
+        self.append(record)
+        (self.folder / RECORDS / f"{record['key']}.json").unlink(missing_ok=True)
+
+    def take_up_all(self) -> None:
+        """What a run that was killed, or a worker without a driver, has left."""
+        for path in sorted((self.folder / RECORDS).glob("*.json")):
+            record = json.loads(path.read_bytes())
+            if record["key"] not in self.done:
+                self.append(record)
+            path.unlink()
 
 
 @contextlib.contextmanager

@@ -13,12 +13,10 @@ from overfit.codecs import codec as codecs
 from overfit.errors import UserError, sentence
 from overfit.io.atomic import atomic_write
 from overfit.io.clips import Clip
-from overfit.io.json_file import write_json
 from overfit.jobs.job import Event, Job, failure
 from overfit.jobs.measure import quality
 from overfit.jobs.records import decode_file, load_signal
-
-RECORDS = "records"
+from overfit.jobs.store import hand_in
 
 
 def work(batch: Sequence[Job], folder: Path, emit: Callable[[Event], None]) -> None:
@@ -42,8 +40,11 @@ def work(batch: Sequence[Job], folder: Path, emit: Callable[[Event], None]) -> N
                 raise outcome
             data, known = outcome
             record = store_file(job, signals[i], data, known, folder)
-            (folder / RECORDS).mkdir(exist_ok=True)
-            write_json(folder / RECORDS / f"{record['key']}.json", record)
+            hand_in(record, folder)
+            if job.codec == "overfit":
+                from overfit.fitting.encode import forget
+
+                forget(_request(job, signals[i], folder))
             emit(Event(job, record=record))
         except Exception as error:
             emit(Event(job, failure=failure(job, sentence(error))))
@@ -78,18 +79,19 @@ KEPT = (
 )  # fmt: skip
 
 
+def _request(job: Job, signal, folder: Path):
+    from overfit.fitting.groups import Options, Request
+
+    return Request(signal, Options(**job.options, checkpoint=str(folder / "checkpoints")))
+
+
 def _fitted(jobs: list[Job], signals: list, folder: Path, emit) -> list:
     from overfit.fitting.encode import encode
-    from overfit.fitting.groups import Options, Request
 
     for job, signal in zip(jobs, signals, strict=True):
         if isinstance(signal, Clip):
             raise UserError(f"{job.label} cannot encode clips yet")
-    checkpoints = str(folder / "checkpoints")
-    requests = [
-        Request(signal, Options(**job.options, checkpoint=checkpoints))
-        for job, signal in zip(jobs, signals, strict=True)
-    ]
+    requests = [_request(job, signal, folder) for job, signal in zip(jobs, signals, strict=True)]
     start = time.perf_counter()
     results = encode(requests, lambda step: emit(Event(jobs[0], step=step)))
     seconds = (time.perf_counter() - start) / len(jobs)  # of a batch: the mean

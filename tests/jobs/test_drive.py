@@ -15,8 +15,8 @@ from overfit.io.datasets import find_all
 from overfit.jobs import drive as driving
 from overfit.jobs.drive import drive
 from overfit.jobs.job import in_batches, shape
-from overfit.jobs.store import open_store, read_results
-from overfit.jobs.work import RECORDS, work
+from overfit.jobs.store import RECORDS, open_store, read_results
+from overfit.jobs.work import work
 
 LADDER = {"jpeg": (10.0, 50.0, 90.0)}
 

@@ -12,9 +12,11 @@ from overfit.errors import UserError
 from overfit.fitting import run as fitting_run
 from overfit.io.datasets import find_all
 from overfit.jobs.store import read_results
-from overfit.sweeping import sweep as sweeping
+from overfit.sweeping import rungs as rungs_module
+from overfit.sweeping.course import RUNGS
+from overfit.sweeping.rungs import Plan, network_bits
 from overfit.sweeping.space import parse
-from overfit.sweeping.sweep import RUNGS, Plan, network_bits, sweep
+from overfit.sweeping.sweep import sweep
 
 # Two architectures, one of them with two schedules, so small that each compiles in seconds.
 TOML = """
@@ -100,7 +102,7 @@ def test_the_cost_at_a_rung_is_near_that_of_a_file(halving):
     output, chosen = halving
     costs = {
         record["until"]: record["cost"]
-        for record in read_results(output / RUNGS)[0]
+        for record in read_results(output / RUNGS / "good")[0]
         if record["sweep_setting"] == chosen["sweep_setting"]
     }
     assert sorted(costs, key=str) == [12, 30, None]
@@ -134,37 +136,39 @@ def test_an_interrupted_sweep_repeats_nothing(folder, halving, tmp_path, monkeyp
 
     with pytest.raises(KeyboardInterrupt):
         swept(folder, tmp_path, "halving", stop)
-    before = (tmp_path / RUNGS / "results.jsonl").read_text()
+    before = (tmp_path / RUNGS / "good" / "results.jsonl").read_text()
     assert len(before.splitlines()) == SETTINGS
 
     again = []
     chosen = swept(folder, tmp_path, "halving", lambda event, *_: again.append(event))
-    after = (tmp_path / RUNGS / "results.jsonl").read_text()
+    after = (tmp_path / RUNGS / "good" / "results.jsonl").read_text()
     assert after.startswith(before) and len(after.splitlines()) == SETTINGS + 2 + 1
     assert min(event.step.step for event in again if event.step is not None) > 12
     assert files(tmp_path) == files(halving[0]) and chosen["steps"] == halving[1]["steps"]
 
     finished = []
     assert swept(folder, tmp_path, "halving", lambda event, *_: finished.append(event)) == chosen
-    assert finished == [] and (tmp_path / RUNGS / "results.jsonl").read_text() == after
+    assert finished == [] and (tmp_path / RUNGS / "good" / "results.jsonl").read_text() == after
 
 
 def test_a_setting_whose_fit_diverges_costs_the_others_nothing(folder, grid, tmp_path, monkeypatch):
     best = grid[1]["sweep_setting"]
-    write_files = sweeping.write_files
+    write_files = rungs_module.write_files
 
     def without_the_best(group, finished):
         if group.fits[0].options.set == best:
             raise UserError("no finite loss")
         return write_files(group, finished)
 
-    monkeypatch.setattr(sweeping, "write_files", without_the_best)
+    monkeypatch.setattr(rungs_module, "write_files", without_the_best)
     plan = Plan(parse(tomllib.loads(TOML), "test"), "grid")
     for _ in range(2):  # the second time from what the first has left
         summary, (failure,) = sweep(find_all([str(folder)]), plan, tmp_path)
         assert failure.error == "no finite loss" and "no finite loss" in str(failure)
         (chosen,) = summary["results"]
-        costs = [r["cost"] for r in read_results(tmp_path / RUNGS)[0] if r["cost"] is not None]
+        costs = [
+            r["cost"] for r in read_results(tmp_path / RUNGS / "good")[0] if r["cost"] is not None
+        ]
         assert len(costs) == 2 and chosen["cost"] == min(costs) >= grid[1]["cost"]
         assert chosen["sweep_setting"] != best and len(files(tmp_path)) == 2
 
