@@ -22,8 +22,9 @@ def encode(
 ) -> list[Encoded]:
     """Encodes images; those of equal shape and architecture are fitted in one compiled program.
 
-    Each gets what it would get alone, whatever its lambda, schedule or seed. progress is called
-    about once a second. Checkpoints stay, until the files are safe and `forget` is called.
+    Each gets what it would get alone, whatever its lambda, schedule or seed: on one device to the
+    byte, on several as good, where sums may be taken in another order. progress is called about
+    once a second. Checkpoints stay, until the files are safe and `forget` is called.
 
     Raises:
       UserError: bad images or options.
