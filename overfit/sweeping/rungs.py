@@ -31,8 +31,9 @@ from overfit.fitting.groups import (
 from overfit.fitting.run import Run
 from overfit.io.atomic import atomic_write
 from overfit.io.datasets import Instance
+from overfit.jobs.backends import accelerator_memory, room
 from overfit.jobs.job import Event, Job, failure
-from overfit.jobs.store import Store, hand_in
+from overfit.jobs.store import Store, leave
 from overfit.jobs.work import KEPT, store_file
 from overfit.sweeping.space import OBJECTIVES, Sweep
 from overfit.sweeping.strategies import Rung
@@ -83,8 +84,11 @@ def advance(field: Field, keys: Sequence[str], rung: Rung) -> dict[str, float]:
         if not _is_done(field, key, rung):
             one = field.candidates[key].fit
             batches.setdefault((one.signal.shape, architecture(one.config)), []).append(key)
-    for batch in batches.values():
-        _run_batch(field, batch, rung)
+    memory = accelerator_memory()
+    for (shape, _), batch in batches.items():
+        size = room(shape[1] * shape[2], memory) if memory else len(batch)
+        for first in range(0, len(batch), size):
+            _run_batch(field, batch[first : first + size], rung)
     costs = {}
     for key in keys:
         record = field.rungs.done[_rung_key(key, rung)]
@@ -178,7 +182,7 @@ def _finish(field: Field, key: str, rung: Rung, run: Run) -> None:
     known = {name: encoded.about[name] for name in KEPT} | {"seconds_encode": seconds}
     known["sweep_setting"] = setting
     record = store_file(job, request.image, encoded.data, known, field.folder)
-    hand_in(record, field.folder)
+    leave(record, field.folder)
     cost = OBJECTIVES[field.plan.sweep.objective](record)
     _record(field, key, rung, run, cost, file=record)
     forget(request)
