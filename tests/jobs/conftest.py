@@ -8,9 +8,9 @@ from PIL import Image
 
 from overfit.evaluation import Plan, jobs
 from overfit.io.datasets import find_all
-from overfit.jobs.backends import Workers
-from overfit.jobs.drive import drive
+from overfit.jobs.records import decoded, original
 from overfit.jobs.store import read_results
+from overfit.metrics.psnr import psnr
 
 TINY = {
     "latents.num_grids": "2",
@@ -19,9 +19,6 @@ TINY = {
     "synthesis.widths": "4",
     "synthesis.residual_layers": "0",
 }
-
-
-STEPS = 4000
 
 
 @pytest.fixture
@@ -36,41 +33,47 @@ def pictures(tmp_path):
 
 
 @pytest.fixture
-def tiny_fits(pictures):
-    """A fit of about a second for each of the four pictures, all of one shape."""
-    plan = Plan(("c3-kodak",), steps=STEPS, set=TINY, crop=16)
-    return jobs(find_all([str(pictures)]), plan)
+def noise(tmp_path):
+    """A folder with four pictures of 256x256 px, for each of which AVIF takes half a second."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "noise").mkdir()
+    for name in "abcd":
+        pixels = rng.integers(0, 256, (256, 256, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "noise" / f"{name}.png")
+    return tmp_path / "noise"
 
 
 @pytest.fixture
-def tiny_command(pictures):
-    """The beginning of the command that does the same."""
-    assignments = [word for item in TINY.items() for word in ("--set", "=".join(item))]
-    options = ["--steps", str(STEPS), "--crop", "16", "--lmbdas", "1e-3", "--methods", "c3-kodak"]
-    return ["evaluate", str(pictures), "--quiet", *options, *assignments]
+def some_jobs(noise):
+    """These eight, and then a fit of about a second."""
+    instances = find_all([str(noise)])
+    fits = Plan(("c3-kodak",), steps=4000, set=TINY, crop=16)
+    return jobs(instances, Plan(("avif",), ladders={"avif": (70.0, 80.0)})) + jobs(
+        instances[:1], fits
+    )
+
+
+@pytest.fixture
+def command(noise):
+    """The beginning of one for the eight."""
+    return ["evaluate", str(noise), "--quiet", "--methods", "avif", "--ladder", "avif=70,80"]
 
 
 @pytest.fixture(scope="session")
 def results():
-    """results(folder): {file: (its bytes, when it was written)} of what is done there so far."""
+    """results(folder): {file: when it was written} of what is done and right there so far."""
 
-    def read(folder: Path) -> dict[str, tuple[bytes, int]]:
+    def read(folder: Path) -> dict[str, int]:
         if not (folder / "results.jsonl").exists():
             return {}
         records, damaged = read_results(folder)
         lines = (folder / "results.jsonl").read_text().splitlines()
         assert not damaged and len(records) == len(lines), "something was done twice"
-        paths = {record["file"]: folder / record["file"] for record in records}
-        return {name: (path.read_bytes(), path.stat().st_mtime_ns) for name, path in paths.items()}
+        for record in records:
+            assert psnr(original(record), decoded(record, folder)) == record["psnr"]
+        return {r["file"]: (folder / r["file"]).stat().st_mtime_ns for r in records}
 
     return read
-
-
-@pytest.fixture
-def at_home(tiny_fits, tmp_path, results):
-    """{file: bytes} as processes of this machine write them; compiles for all who come after."""
-    drive(tiny_fits, tmp_path / "at_home", Workers(count=2))
-    return {name: data for name, (data, _) in results(tmp_path / "at_home").items()}
 
 
 @pytest.fixture(scope="session")

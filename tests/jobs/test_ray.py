@@ -47,36 +47,32 @@ def cluster():
         process.terminate()
 
 
-def test_a_killed_actor_costs_no_more_than_its_fit(
-    cluster, tiny_fits, at_home, tmp_path, below, results
-):
+def test_a_killed_actor_costs_no_more_than_its_fit(cluster, some_jobs, tmp_path, below, results):
     address, head = cluster
-    out, killed, before = tmp_path / "out", [], {}
+    out, before = tmp_path / "out", {}
 
     def progress(event, ended, count):
-        if not killed and event.step is not None and ended > 0:
+        if not before and event.step is not None:
             before.update(results(out))
-            killed.append(below(head, "ray::_Worker.work")[0])
-            os.kill(killed[0], signal.SIGKILL)
+            for actor in below(head, "ray::_Worker.work"):
+                os.kill(actor, signal.SIGKILL)
 
-    workers = Workers("ray", address=address)
-    records, failures = drive(tiny_fits, out, workers, progress)
-    assert failures == [] and [r["key"] for r in records] == [job.key() for job in tiny_fits]
-    assert killed and before and before.items() <= results(out).items()
-    assert {name: data for name, (data, _) in results(out).items()} == at_home
+    records, failures = drive(some_jobs, out, Workers("ray", address=address), progress)
+    assert failures == [] and [r["key"] for r in records] == [job.key() for job in some_jobs]
+    assert before and before.items() <= results(out).items()
 
 
-def test_the_run_after_a_killed_driver_does_the_rest(cluster, tiny_command, tmp_path, results):
+def test_the_run_after_a_killed_driver_does_the_rest(cluster, command, tmp_path, results):
     out = tmp_path / "out"
-    command = [*tiny_command, "-o", str(out), "--backend", "ray", "--address", cluster[0]]
+    command += ["-o", str(out), "--backend", "ray", "--address", cluster[0]]
     with subprocess.Popen([sys.executable, "-m", "overfit", *command]) as driver:
         while not (before := results(out)):
             assert driver.poll() is None
             time.sleep(0.02)
         driver.kill()
     before = results(out)
-    assert len(before) < 4 and main(command) == 0
-    assert len(results(out)) == 4 and before.items() <= results(out).items()
+    assert len(before) < 8 and main(command) == 0
+    assert len(results(out)) == 8 and before.items() <= results(out).items()
 
 
 def test_a_cluster_of_its_own_leaves_stdout_to_results(pictures, tmp_path, results, capfd):
