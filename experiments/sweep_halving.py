@@ -16,9 +16,10 @@ import common
 
 from overfit.display import batch_display
 from overfit.io.datasets import find_all
+from overfit.sweeping.rungs import Plan
 from overfit.sweeping.space import read_sweep
 from overfit.sweeping.strategies import STRATEGIES
-from overfit.sweeping.sweep import Plan, sweep
+from overfit.sweeping.sweep import sweep
 
 SWEEP = Path(__file__).parents[1] / "sweeps" / "c3_adaptive_kodak.toml"
 KEPT = ("cost", "bpp", "psnr", "sweep_setting", "finished", "steps", "seconds", "seconds_compile")
@@ -55,7 +56,9 @@ def main() -> None:
     for strategy in STRATEGIES:
         with batch_display(False) as show:
             plan = Plan(space, strategy, crop=arguments.crop)
-            summary, failures = sweep(instances, plan, Path(arguments.output) / strategy, show)
+            summary, failures = sweep(
+                instances, plan, Path(arguments.output) / strategy, progress=show
+            )
         if failures:
             raise SystemExit("\n".join(map(str, failures)))
         lines[strategy] = summary["results"]

@@ -46,16 +46,17 @@ def encode(
     Raises:
       UserError: bad images or options.
     """
-    from overfit.fitting.encode import encode
+    from overfit.fitting.encode import encode, forget
     from overfit.fitting.groups import Options, Request
     from overfit.fitting.target import checked_target
 
     target = checked_target(target_bpp, target_psnr)
     options = Options(method, preset, lmbda, steps, seed, set or {}, target, checkpoint)
     many = isinstance(images, list | tuple)
-    encoded = encode(
-        [Request(image, options) for image in (images if many else [images])], progress
-    )
+    requests = [Request(image, options) for image in (images if many else [images])]
+    encoded = encode(requests, progress)
+    for request in requests:
+        forget(request)
     return [result.data for result in encoded] if many else encoded[0].data
 
 

@@ -29,9 +29,10 @@ ALLOWED = {
     "report": {"decoding", "io", "jobs", "method", "metrics"},
     "sweeping": {"engine", "evaluation", "fitting", "io", "jobs", "method", "settings"},
     "display": set(),
+    "watching": {"display", "io", "jobs"},
     "commands": {
         "codecs", "decoding", "display", "evaluation", "fitting", "io", "jobs", "report",
-        "settings", "sweeping",
+        "settings", "sweeping", "watching",
     },
     "cli": {"commands", "io", "jobs", "overfit"},
     "overfit": {"decoding", "fitting"},  # __init__.py

@@ -1,11 +1,14 @@
 """`overfit batch`: many images to .ovf files, in parallel, resumable."""
 
+from pathlib import Path
+
 from overfit.commands.common import (
     add_fit_arguments,
     add_many_arguments,
     prepare_jax,
     raise_failures,
     text_stream,
+    watching,
     workers,
 )
 
@@ -29,10 +32,10 @@ def add_arguments(parser) -> None:
 def run(arguments) -> dict:
     prepare_jax()
     from overfit import settings
-    from overfit.display import batch_display
     from overfit.fitting.groups import Options, configuration
     from overfit.fitting.target import checked_target
     from overfit.io.datasets import find_all
+    from overfit.io.json_file import write_json
     from overfit.jobs.drive import drive
     from overfit.jobs.job import Job, fit_label
 
@@ -58,8 +61,8 @@ def run(arguments) -> dict:
         )
         for instance in find_all(arguments.inputs, arguments.only)
     ]  # fmt: skip
-    with batch_display(arguments.quiet) as show:
-        done, failures = drive(jobs, arguments.output, who, show)
+    with watching(arguments) as watch:
+        done, failures = drive(jobs, arguments.output, who, watch)
     about = {
         "output": arguments.output,
         "files": len(done),
@@ -69,6 +72,7 @@ def run(arguments) -> dict:
         "failures": [failure._asdict() for failure in failures],
         "results": done,
     }
+    write_json(Path(arguments.output) / "summary.json", about)
     if done and not arguments.quiet:
         quality = "" if about["psnr"] is None else f", {about['psnr']:.2f} dB"
         print(

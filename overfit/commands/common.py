@@ -70,12 +70,17 @@ def add_fit_arguments(parser) -> None:
 
 
 def add_many_arguments(parser) -> None:
-    """Which signals, and who works on them."""
+    """Which signals, and what `add_run_arguments` adds."""
     parser.add_argument("-o", "--output", required=True, metavar="DIR")
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="NAME", help="these names, or globs of them"
     )
     parser.add_argument("--crop", type=int, metavar="PX", help="the central part of each picture")
+    add_run_arguments(parser)
+
+
+def add_run_arguments(parser) -> None:
+    """Who works on many jobs, and where they can be watched beside the display."""
     parser.add_argument(
         "--backend", default="local", choices=("local", "ray", "slurm"),
         help="who works: processes of this machine (default), a Ray cluster, or SLURM",
@@ -97,10 +102,12 @@ def add_many_arguments(parser) -> None:
         "--slurm", action="append", default=[], metavar="KEY=VALUE",
         help="what a SLURM task asks for: timeout_min=240, gpus_per_node=1, partition=gpu, ...",
     )  # fmt: skip
+    parser.add_argument("--events", metavar="FILE", help="append what happens, as JSON lines")
+    parser.add_argument("--tensorboard", metavar="DIR", help="write TensorBoard scalars there")
 
 
 def workers(arguments):
-    """`jobs.backends.Workers` by the options of `add_many_arguments`.
+    """`jobs.backends.Workers` by the options of `add_run_arguments`.
 
     Raises:
       UserError: options that cannot be, or of another back end.
@@ -122,3 +129,10 @@ def workers(arguments):
         arguments.address,
         parse_assignments(arguments.slurm, "--slurm"),
     )
+
+
+def watching(arguments):
+    """The `watching.watched` of these arguments."""
+    from overfit.watching import watched
+
+    return watched(arguments.quiet, arguments.events, arguments.tensorboard)

@@ -37,7 +37,7 @@ def run(arguments) -> dict:
     prepare_jax()
     from overfit import settings
     from overfit.display import display
-    from overfit.fitting.encode import encode
+    from overfit.fitting.encode import encode, forget
     from overfit.fitting.groups import Options, Request
     from overfit.fitting.target import checked_target
 
@@ -52,10 +52,12 @@ def run(arguments) -> dict:
         target,
         arguments.checkpoint,
     )
+    request = Request(image, options)
     with display(arguments.quiet) as show:
-        (result,) = encode([Request(image, options)], show)
+        (result,) = encode([request], show)
     with atomic_write(arguments.output) as file:
         file.write(result.data)
+    forget(request)
     about = result.about | {"input": arguments.input, "output": arguments.output}
     if not arguments.quiet:
         print(_summary(about, image), file=text_stream(arguments))

@@ -9,6 +9,7 @@ from overfit.commands.common import (
     prepare_jax,
     raise_failures,
     text_stream,
+    watching,
     workers,
 )
 
@@ -54,7 +55,6 @@ def _ladders(assignments: list[str]) -> dict[str, tuple[float, ...]]:
 def run(arguments) -> dict:
     prepare_jax()
     from overfit import settings
-    from overfit.display import batch_display
     from overfit.evaluation import Plan, jobs
     from overfit.io.datasets import find_all
     from overfit.jobs.drive import drive
@@ -73,8 +73,8 @@ def run(arguments) -> dict:
         arguments.frames,
     )
     todo = jobs(instances, plan)
-    with batch_display(arguments.quiet) as show:
-        _, failures = drive(todo, arguments.output, who, show)
+    with watching(arguments) as watch:
+        _, failures = drive(todo, arguments.output, who, watch)
     summary = summarize(arguments.output, failures, arguments.averaging)
     if not arguments.quiet:
         print(_table(summary), file=text_stream(arguments))

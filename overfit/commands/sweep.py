@@ -1,6 +1,17 @@
 """`overfit sweep`: the best of several settings for each image, resumable."""
 
-from overfit.commands.common import numbers, prepare_jax, raise_failures, text_stream
+import contextlib
+import time
+
+from overfit.commands.common import (
+    add_run_arguments,
+    numbers,
+    prepare_jax,
+    raise_failures,
+    text_stream,
+    watching,
+    workers,
+)
 from overfit.errors import UserError
 
 HELP = "choose the settings of each image among several"
@@ -14,10 +25,14 @@ def add_arguments(parser) -> None:
         "inputs", nargs="*", metavar="INPUTS", help="images, as for evaluate: files, folders, ..."
     )
     parser.add_argument("-o", "--output", metavar="DIR")
-    parser.add_argument("--status", metavar="DIR", help="say what is done there, and run nothing")
     parser.add_argument(
-        "--strategy", default="halving", choices=("halving", "grid"),
-        help="halving drops settings on the way (default), grid fits all to the end",
+        "--status", metavar="DIR",
+        help="say what is done there, and run nothing; on a terminal again and again",
+    )  # fmt: skip
+    parser.add_argument(
+        "--strategy", choices=("halving", "grid", "search"),
+        help="halving drops settings on the way (default), grid fits all to the end, search "
+        "samples them (default where SWEEP.toml has a [search])",
     )  # fmt: skip
     rate = parser.add_mutually_exclusive_group()
     for name in ("--lmbda", "--lmbdas"):
@@ -30,34 +45,55 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="NAME", help="these names, or globs of them"
     )
+    add_run_arguments(parser)
 
 
 def run(arguments) -> dict:
     prepare_jax()
     if arguments.status is not None:
-        from overfit.sweeping.status import status
-
-        lines = status(arguments.status)
-        if not arguments.quiet:
-            print(_status_table(lines), file=text_stream(arguments))
-        return {"results": lines}
+        return _status(arguments)
     if not (arguments.sweep and arguments.inputs and arguments.output):
         raise UserError("a sweep takes SWEEP.toml, INPUTS and -o DIR; or --status DIR alone")
-    from overfit.display import batch_display
     from overfit.io.datasets import find_all
+    from overfit.sweeping.rungs import Plan
     from overfit.sweeping.space import read_sweep
-    from overfit.sweeping.sweep import Plan, sweep
+    from overfit.sweeping.sweep import sweep
 
+    who = workers(arguments)
     lmbdas = arguments.lmbdas and numbers(arguments.lmbdas, "--lmbdas")
     space = read_sweep(arguments.sweep).replaced(arguments.steps, lmbdas)
-    plan = Plan(space, arguments.strategy, arguments.seed, arguments.crop)
+    plan = Plan(space, space.strategy(arguments.strategy), arguments.seed, arguments.crop)
     instances = find_all(arguments.inputs, arguments.only)
-    with batch_display(arguments.quiet) as show:
-        summary, failures = sweep(instances, plan, arguments.output, show)
+    with watching(arguments) as watch:
+        summary, failures = sweep(instances, plan, arguments.output, who, watch)
     if not arguments.quiet:
         print(_table(summary), file=text_stream(arguments))
     raise_failures([str(failure) for failure in failures], summary)
     return summary
+
+
+STATUS_SECONDS = 2.0
+
+
+def _status(arguments) -> dict:
+    """Prints what there is; on a terminal until Ctrl-C."""
+    from overfit.sweeping.status import status
+
+    lines = status(arguments.status)
+    stream = text_stream(arguments)
+    if not arguments.quiet and not stream.isatty():
+        print(_status_table(lines), file=stream)
+    elif not arguments.quiet:
+        from rich.console import Console
+        from rich.live import Live
+        from rich.text import Text
+
+        with contextlib.suppress(KeyboardInterrupt), Live(console=Console(file=stream)) as live:
+            while True:
+                live.update(Text(_status_table(lines), no_wrap=True), refresh=True)
+                time.sleep(STATUS_SECONDS)
+                lines = status(arguments.status)
+    return {"results": lines}
 
 
 def _setting(setting: dict) -> str:

@@ -22,8 +22,9 @@ def encode(
 ) -> list[Encoded]:
     """Encodes images; those of equal shape and architecture are fitted in one compiled program.
 
-    Each gets what it would get alone, whatever its lambda, schedule or seed. progress is called
-    about once a second.
+    Each gets what it would get alone, whatever its lambda, schedule or seed: on one device to the
+    byte, on several as good, where sums may be taken in another order. progress is called about
+    once a second. Checkpoints stay, until the files are safe and `forget` is called.
 
     Raises:
       UserError: bad images or options.
@@ -43,12 +44,16 @@ def encode(
 
 
 def _encode_group(group: Group) -> list[Encoded]:
-    finished = run_group(group, *start(group), "fit")
+    finished = run_group(group, *start(group))
     encoded = write_files(group, finished)
     if group.fits[0].options.target is not None:
         encoded = [search_lambda(group, finished, encoded[0])]
-    first = saved(group, "fit")
-    if first is not None:
-        for path in first.parent.glob(first.name.removesuffix("fit.ckpt") + "*"):
-            path.unlink(missing_ok=True)
     return encoded
+
+
+def forget(request: Request) -> None:
+    """Removes the checkpoints of a request whose file is safe."""
+    path = saved(checked(request))
+    if path is not None:
+        for phase in path.parent.glob(path.name.removesuffix("fit.ckpt") + "*"):
+            phase.unlink(missing_ok=True)

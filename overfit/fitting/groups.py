@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import importlib.metadata
-import itertools
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -173,34 +172,34 @@ def start(group: Group) -> tuple[fit.FitState, fit.Task]:
     return states, fit.Task(None, signals, schedule, lmbda)
 
 
-def saved(group: Group, phase: str) -> Path | None:
-    """Where the checkpoint of a phase of this group lies; None where none is asked for."""
-    chosen = group.fits[0].options.checkpoint
-    if chosen is None:
+def saved(one: Fit, phase: str = "fit") -> Path | None:
+    """Where the checkpoint of a phase of this fit lies; None where none is asked for."""
+    if one.options.checkpoint is None:
         return None
-    folder = Path(chosen)
+    folder = Path(one.options.checkpoint)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot use '{folder}' for checkpoints: {error.strerror}") from error
-    parts = [
-        (one.signal, one.codec.name, one.config, one.options.steps, one.options.seed,
-         one.options.lmbda, one.options.target)
-        for one in group.fits
-    ]  # fmt: skip
+    options = one.options
     key = checkpoint.job_key(
-        *itertools.chain(*parts), versions(), device(), jax.local_device_count()
-    )
+        one.signal, one.codec.name, one.config, options.steps, options.seed, options.lmbda,
+        options.target, versions(), device(), jax.local_device_count(),
+    )  # fmt: skip
     return folder / f"{key}-{phase}.ckpt"
 
 
 def run_group(
-    group: Group, states: fit.FitState, tasks: fit.Task, phase: str, until: int | None = None
+    group: Group,
+    states: fit.FitState,
+    tasks: fit.Task,
+    phase: str = "fit",
+    until: int | None = None,
 ) -> Run:
-    """Takes the steps that are left, or those before step `until`."""
+    """Takes the steps that are left, or those before step `until`; from the checkpoints, if any."""
     return run(
         states, tasks, group.codec.loss, group.architecture, group.pixels, group.progress,
-        saved(group, phase), until,
+        [saved(one, phase) for one in group.fits], until,
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Runs a batch of fits to its end: chunks of steps, progress, checkpoints, continuation."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,6 +45,23 @@ def _progress(report: fit.Report, stop: np.ndarray, pixels: int, rate: float) ->
     return Progress(step, total, float(report.loss[0]), bpp, psnr, rate, left)
 
 
+def _restored(states: fit.FitState, saved: Sequence[Path | None]) -> fit.FitState:
+    """The states of the checkpoints, and those given where there are none."""
+    host = jax.tree.map(np.asarray, states)
+    parts = []
+    for i, path in enumerate(saved):
+        part = jax.tree.map(lambda array, i=i: array[i], host)
+        parts.append((path and checkpoint.restore(path, part)) or part)
+    return jax.tree.map(lambda *arrays: np.stack(arrays), *parts)
+
+
+def _save(states: fit.FitState, saved: Sequence[Path | None], changed: np.ndarray) -> None:
+    host = jax.tree.map(np.asarray, states)
+    for i, path in enumerate(saved):
+        if path is not None and changed[i]:
+            checkpoint.save(path, jax.tree.map(lambda array, i=i: array[i], host))
+
+
 def run(
     states: fit.FitState,
     tasks: fit.Task,
@@ -52,17 +69,17 @@ def run(
     config,
     pixels: int,
     progress: Callable[[Progress], None] | None = None,
-    saved: Path | None = None,
+    saved: Sequence[Path | None] = (),
     until: int | None = None,
 ) -> Run:
     """Fits a batch until every instance is done, or has taken `until` steps of its schedule.
 
-    pixels: of one instance. saved: the checkpoint's file; an existing one is continued, to the same
-    result as an uninterrupted run on the same machine. The length of the chunks follows the clock,
-    which changes nothing in the result.
+    pixels: of one instance. saved: the checkpoint of each instance (None for none), which goes on
+    from there in whatever batch it is next, to the same result as an uninterrupted run on the same
+    machine. The length of the chunks follows the clock, which changes nothing in the result.
     """
-    if saved is not None:
-        states = checkpoint.restore(saved, states) or states
+    if any(saved):
+        states = _restored(states, saved)
     states, tasks = fit.spread(states, tasks)
 
     start = time.perf_counter()
@@ -73,7 +90,7 @@ def run(
     stop = stop if until is None else np.minimum(stop, until)
     start = last_save = time.perf_counter()
     report = fit.report(states, tasks)
-    first, chunk, first_save = int(report.step.max()), 1, True
+    begin, written, chunk, first_save = report.step, report.step, 1, True
     while (report.running & (report.step < stop)).any():
         chunk_start = time.perf_counter()
         steps = np.minimum(chunk, stop - report.step)
@@ -81,14 +98,14 @@ def run(
         report = fit.report(states, tasks)
         now = time.perf_counter()
         if progress is not None:
-            rate = (int(report.step.max()) - first) / (now - start)
+            rate = int((report.step - begin).max()) / (now - start)
             progress(_progress(report, stop, pixels, rate))
-        if saved is not None and (first_save or now - last_save > CHECKPOINT_SECONDS):
-            checkpoint.save(saved, states)
-            last_save, first_save = now, False
+        if any(saved) and (first_save or now - last_save > CHECKPOINT_SECONDS):
+            _save(states, saved, report.step > written)
+            written, last_save, first_save = report.step, now, False
         pace = chunk / (now - chunk_start)
         chunk = max(1, min(int(pace * CHUNK_SECONDS), 4 * chunk))
-    if saved is not None:
-        checkpoint.save(saved, states)
+    if any(saved):
+        _save(states, saved, report.step > written)
     seconds = time.perf_counter() - start
-    return Run(states, tasks, seconds, seconds_compile, int(report.step.max()) - first)
+    return Run(states, tasks, seconds, seconds_compile, int((report.step - begin).max()))

@@ -46,9 +46,10 @@ class Dispatch:
         return list(jobs)
 
     def hear(self, worker: Hashable, event: Event) -> None:
-        """Passes on what a worker says."""
-        if event.record is not None or event.failure is not None:
-            self._busy[worker][0].remove(event.job)
+        """Passes on what a worker says, of parts of a job as well."""
+        jobs, _ = self._busy[worker]
+        if event.job in jobs and (event.record is not None or event.failure is not None):
+            jobs.remove(event.job)
         self._emit(event)
 
     def release(self, worker: Hashable, reason: str = "it said nothing of this job") -> None:

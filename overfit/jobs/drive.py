@@ -6,8 +6,9 @@ Results are files before they are events: those of a run that was killed are tak
 import os
 from collections.abc import Callable, Sequence
 
+from overfit.errors import UserError, sentence
 from overfit.jobs.backends import LOCAL, Workers, open_backend
-from overfit.jobs.job import Event, Failure, Job, in_batches
+from overfit.jobs.job import Event, Failure, Job, failure, in_batches
 from overfit.jobs.store import Store, intact, open_store, take_up, tidy
 from overfit.jobs.work import work
 
@@ -35,8 +36,11 @@ def drive(
         def emit(event: Event) -> None:
             nonlocal ended
             if event.record is not None:
-                store.append(event.record)
-            elif event.failure is not None:
+                try:
+                    store.append(event.record)
+                except UserError as error:  # a full disk; the next run takes the record up
+                    event = Event(event.job, failure=failure(event.job, sentence(error)))
+            if event.failure is not None:
                 failures.append(event.failure)
             ended += event.record is not None or event.failure is not None
             progress(event, ended, len(jobs))

@@ -95,7 +95,7 @@ def _file_hash(path: str, size: int, changed: int) -> str:
 class Event(NamedTuple):
     """What a worker says of a job: steps of its fit, a record, or a failure; or that it begins."""
 
-    job: Any
+    job: Any  # a Job, or other work with a name, a label and a setting
     step: Any = None  # `fitting.run.Progress`
     record: dict[str, Any] | None = None
     failure: Failure | None = None

@@ -15,6 +15,7 @@ A record is one JSON object (one signal, one codec, one setting):
     device, versions
 """
 
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -88,6 +89,13 @@ def decoded(record: dict, folder: str | os.PathLike[str]) -> np.ndarray:
     return decode_file(data, record["codec"], shape)
 
 
+_LONGEST = 120  # file systems take 255 bytes, and extensions and temporary names come on top
+
+
 def slug(label: str) -> str:
     """A label as the name of a file."""
-    return re.sub(r"[^\w.=-]+", "_", label)
+    name = re.sub(r"[^\w.=-]+", "_", label)
+    if len(name.encode()) <= _LONGEST:
+        return name
+    digest = hashlib.blake2b(label.encode(), digest_size=8).hexdigest()
+    return f"{name.encode()[: _LONGEST - 17].decode(errors='ignore')}-{digest}"

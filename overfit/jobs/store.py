@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from overfit.errors import UserError
@@ -56,9 +56,14 @@ class Store:
 
     def append(self, record: dict) -> None:
         """Adds a result, which has a "key"; on the disk when this returns."""
-        self._file.write(json_text(record).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        end = self._file.seek(0, os.SEEK_END)
+        try:
+            self._file.write(json_text(record).encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:  # a full disk: half a line must not spoil the next one
+            self._file.truncate(end)
+            raise UserError(f"cannot write to '{self.folder}': {error.strerror}") from error
         self.done[record["key"]] = record
 
 
@@ -115,11 +120,11 @@ def left_keys(folder: Path) -> set[str]:
     return {path.stem for path in (folder / RECORDS).glob("*.json")}
 
 
-def take_up(store: Store) -> None:
-    """Appends what workers have left and no run has heard of."""
+def take_up(store: Store, belongs: Callable[[dict], bool] = lambda record: True) -> None:
+    """Appends what workers have left and no run has heard of, as far as it belongs there."""
     for key in sorted(left_keys(store.folder) - store.done.keys()):
         record = left(key, store.folder)
-        if record is not None:
+        if record is not None and belongs(record):
             store.append(record)
 
 

@@ -48,6 +48,10 @@ def _do(batch: Sequence[Job], folder: Path, emit: Emit) -> None:
             data, known = outcome
             record = store_file(job, signals[i], data, known, folder)
             leave(record, folder)
+            if job.codec == "overfit":
+                from overfit.fitting.encode import forget
+
+                forget(_request(job, signals[i], folder))
             emit(Event(job, record=record))
         except Exception as error:
             emit(Event(job, failure=failure(job, sentence(error))))
@@ -82,18 +86,19 @@ KEPT = (
 )  # fmt: skip
 
 
+def _request(job: Job, signal, folder: Path):
+    from overfit.fitting.groups import Options, Request
+
+    return Request(signal, Options(**job.options, checkpoint=str(folder / "checkpoints")))
+
+
 def _fitted(jobs: list[Job], signals: list, folder: Path, emit) -> list:
     from overfit.fitting.encode import encode
-    from overfit.fitting.groups import Options, Request
 
     for job, signal in zip(jobs, signals, strict=True):
         if isinstance(signal, Clip):
             raise UserError(f"{job.label} cannot encode clips yet")
-    checkpoints = str(folder / "checkpoints")
-    requests = [
-        Request(signal, Options(**job.options, checkpoint=checkpoints))
-        for job, signal in zip(jobs, signals, strict=True)
-    ]
+    requests = [_request(job, signal, folder) for job, signal in zip(jobs, signals, strict=True)]
     start = time.perf_counter()
     results = encode(requests, lambda step: emit(Event(jobs[0], step=step)))
     seconds = (time.perf_counter() - start) / len(jobs)  # of a batch: the mean

@@ -23,7 +23,12 @@
     [when]                             # an axis that exists only where others above it have one
     "latents.order" = { "entropy.previous" = [1] }    # of these values
 
+    [search]                           # asks for a sampler; every key has a default, see `Search`
+    sampler = "tpe"
+    trials = 40
+
 The paths are those of `--set`, in quotes. Where an axis does not exist, the value is the preset's.
+With [search] an axis may be a range: { low = 1e-3, high = 3e-2, log = true }.
 """
 
 import difflib
@@ -68,19 +73,71 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Search:
+    """How settings are sampled, by Optuna."""
+
+    sampler: str = "tpe"  # or "random"
+    trials: int = 40  # for each lambda; those that are pruned or break a limit count
+    at_once: int = 4  # trials that are asked for and run together
+    pruner: str = "halving"  # or "median" or "none"; asked at each rung of the budget
+    storage: str | None = None  # URL of a database; default: a journal in the output folder
+    limits: Mapping[str, float] = field(default_factory=dict)  # {key of LIMITS: at most}
+
+    def __post_init__(self):
+        _known([self.sampler], SAMPLERS, "sampler")
+        _known([self.pruner], PRUNERS, "pruner")
+        _known(self.limits, LIMITS, "limit")
+        if self.trials < 1 or self.at_once < 1:
+            raise UserError("search: trials and at_once must be at least 1")
+
+
+SAMPLERS = ("tpe", "random")
+PRUNERS = ("halving", "median", "none")
+LIMITS = ("macs_per_pixel",)
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from low to high, both included."""
+
+    low: float
+    high: float
+    log: bool = False  # sampled evenly on a logarithmic scale
+    step: float | None = None
+
+    def __post_init__(self):
+        if not self.low < self.high:
+            raise UserError(f"a range needs low < high, not {self.low} and {self.high}")
+        if self.log and (self.low <= 0 or self.step is not None):
+            raise UserError("a range on a logarithmic scale needs low > 0 and has no step")
+        if self.step is not None and self.step <= 0:
+            raise UserError(f"the step of a range must be positive, not {self.step}")
+
+
+@dataclass(frozen=True)
 class Axis:
     """A dotted path and its choices."""
 
     path: str
-    choices: tuple[Any, ...]
+    choices: tuple[Any, ...] | Range
     tied: tuple[str, ...] = ()  # paths that take the same value
     when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)  # {axis: its values}
 
+    def exists(self, chosen: Mapping[str, Any]) -> bool:
+        """Whether it has a value after what the axes before it have chosen."""
+        return all(chosen.get(path) in values for path, values in self.when.items())
+
+    def assign(self, value: Any) -> dict[str, Any]:
+        """{path: value} of this axis and of what is tied to it."""
+        return dict.fromkeys((self.path, *self.tied), value)
+
     def options(self, chosen: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """What this axis can add to what the axes before it have chosen."""
-        if any(chosen.get(path) not in values for path, values in self.when.items()):
+        """What this axis can add to what the axes before it have chosen; of a range, its ends."""
+        if not self.exists(chosen):
             return [{}]
-        return [dict.fromkeys((self.path, *self.tied), choice) for choice in self.choices]
+        choices = self.choices
+        values = (choices.low, choices.high) if isinstance(choices, Range) else choices
+        return [self.assign(value) for value in values]
 
 
 @dataclass(frozen=True)
@@ -94,9 +151,29 @@ class Sweep:
     lmbdas: tuple[float, ...] = (1e-3,)
     budget: Budget = Budget()
     objective: str = "rd_cost"
+    search: Search | None = None
+
+    def strategy(self, asked: str | None) -> str:
+        """The strategy of a run: "search" where there is a [search], else "halving".
+
+        Raises:
+          UserError: the one that was asked for cannot take this sweep.
+        """
+        if asked == "search" and self.search is None:
+            raise UserError(f"'{self.name}' has no [search] to go by")
+        if asked in (None, "search"):
+            return "halving" if self.search is None else "search"
+        if self.ranges:
+            raise UserError(f"{asked} needs choices, but axis '{self.ranges[0]}' is a range")
+        return asked
+
+    @property
+    def ranges(self) -> list[str]:
+        """The axes that only a search can take."""
+        return [axis.path for axis in self.axes if isinstance(axis.choices, Range)]
 
     def settings(self) -> list[dict[str, Any]]:
-        """{path: value} of every setting, the last axis varying fastest."""
+        """{path: value} of every setting, the last axis varying fastest; of ranges, the ends."""
         found: list[dict[str, Any]] = [{}]
         for axis in self.axes:
             found = [chosen | more for chosen in found for more in axis.options(chosen)]
@@ -129,7 +206,7 @@ def read_sweep(path: str | os.PathLike[str]) -> Sweep:
 def parse(document: dict[str, Any], name: str) -> Sweep:
     """The sweep that a TOML document describes; raises UserError like `read_sweep`."""
     tables = {"preset": str, "lmbdas": list, "objective": str} | dict.fromkeys(
-        ("budget", "set", "axes", "tied", "when"), dict
+        ("budget", "set", "axes", "tied", "when", "search"), dict
     )
     _known(document, tables, "key")
     for key, value in document.items():
@@ -146,8 +223,11 @@ def parse(document: dict[str, Any], name: str) -> Sweep:
         lmbdas=_numbers(document.get("lmbdas", Sweep.lmbdas), "lmbdas"),
         budget=_budget(document.get("budget", {})),
         objective=document.get("objective", Sweep.objective),
+        search=_search(document["search"]) if "search" in document else None,
     )
     _known([sweep.objective], OBJECTIVES, "objective")
+    if sweep.ranges and sweep.search is None:
+        raise UserError(f"axis '{sweep.ranges[0]}' is a range, which needs a [search]")
     _check(sweep)
     return sweep
 
@@ -157,8 +237,13 @@ def _axes(axes: dict, tied: dict, when: dict) -> tuple[Axis, ...]:
     _known(when, axes, "axis")
     found: dict[str, Axis] = {}
     for path, choices in axes.items():
-        if not isinstance(choices, list) or not choices:
-            raise UserError(f"axis '{path}' must be a list of choices; put the path in quotes")
+        if isinstance(choices, dict) and "low" in choices:
+            choices = _range(path, choices)
+        elif not isinstance(choices, list) or not choices:
+            raise UserError(
+                f"axis '{path}' must be a list of choices, or a range {{ low = ..., high = ... }}; "
+                "put the path in quotes"
+            )
         conditions = when.get(path, {})
         if not isinstance(conditions, dict):
             raise UserError(f"the condition of '{path}' must be a table {{path = [values]}}")
@@ -166,10 +251,13 @@ def _axes(axes: dict, tied: dict, when: dict) -> tuple[Axis, ...]:
         for other, values in conditions.items():
             if not isinstance(values, list):
                 raise UserError(f"the condition of '{path}' on '{other}' must be a list of values")
-            _known(values, found[other].choices, f"choice of '{other}'")
+            choices_there = found[other].choices
+            if isinstance(choices_there, Range):
+                raise UserError(f"'{path}' cannot depend on '{other}', which is a range")
+            _known(values, choices_there, f"choice of '{other}'")
         found[path] = Axis(
             path,
-            tuple(choices),
+            choices if isinstance(choices, Range) else tuple(choices),
             tuple(follower for follower, leader in tied.items() if leader == path),
             {other: tuple(values) for other, values in conditions.items()},
         )
@@ -186,6 +274,28 @@ def _budget(table: dict) -> Budget:
         _numbers(table.get("rungs", Budget.rungs), "rungs"),
         _numbers([keep], "keep")[0],
     )
+
+
+def _range(path: str, table: dict) -> Range:
+    _known(table, [f.name for f in fields(Range)], f"key in the range of '{path}'")
+    log = table.get("log", False)
+    numbers = {key: value for key, value in table.items() if key != "log"}
+    for key, value in numbers.items():
+        _numbers([value], f"{key} of '{path}'")
+    if "high" not in table or not isinstance(log, bool):
+        raise UserError(f"the range of '{path}' needs low and high; log is true or false")
+    return Range(**numbers, log=log)
+
+
+def _search(table: dict) -> Search:
+    types = {"trials": int, "at_once": int, "limits": dict}
+    _known(table, [f.name for f in fields(Search)], "key in [search]")
+    for key, value in table.items():
+        if not isinstance(value, types.get(key, str)) or isinstance(value, bool):
+            raise UserError(f"search: {key} cannot be {value!r}")
+    limits = table.get("limits", {})
+    _numbers(list(limits.values()), "the limits of a search")
+    return Search(**table)
 
 
 def _numbers(values: Any, what: str) -> tuple[float, ...]:

@@ -21,6 +21,11 @@ class Rung(NamedTuple):
     keep: int  # settings that go on; 1 at the end: the choice
 
 
+def stops(budget: Budget) -> list[int]:
+    """The steps of the rungs before the end."""
+    return [max(1, int(fraction * budget.steps)) for fraction in budget.rungs]
+
+
 def grid(budget: Budget, count: int) -> list[Rung]:
     """All settings run to the end."""
     del budget, count
@@ -34,9 +39,9 @@ def halving(budget: Budget, count: int) -> list[Rung]:
     pay for the first rung, so it is early.
     """
     rungs = []
-    for fraction in budget.rungs:
+    for until in stops(budget):
         count = max(1, math.ceil(budget.keep * count))
-        rungs.append(Rung(max(1, int(fraction * budget.steps)), count))
+        rungs.append(Rung(until, count))
     return [*rungs, Rung(None, 1)]
 
 

@@ -95,8 +95,25 @@ def test_a_search_for_lambda_goes_on(image, often, tmp_path):
 def test_several_images_go_on_together(picture, often, tmp_path):
     images = [picture(32, 40), picture(32, 40, seed=1)]
     whole = encode(images, steps=600)
-    interrupted(images, tmp_path, 200, steps=600)
+    assert len(interrupted(images, tmp_path, 200, steps=600)) == 2
     assert encode(images, steps=600, checkpoint=str(tmp_path)) == whole
+
+
+def test_one_of_several_images_goes_on_alone(picture, often, tmp_path):
+    """The next run has another batch, because the other image is done."""
+    images = [picture(32, 40), picture(32, 40, seed=1)]
+    interrupted(images, tmp_path, 200, steps=600)
+    reports = Stop(float("inf"))
+    alone = encode(images[1], steps=600, checkpoint=str(tmp_path), progress=reports)
+    assert reports.steps[0] > 1 and len(list(tmp_path.iterdir())) == 1
+    # Not to the byte: two devices had a fit each, one alone takes its sums in another order.
+    uninterrupted = encode(images[1], steps=600)
+    assert len(alone) == pytest.approx(len(uninterrupted), rel=0.05)
+    errors = [
+        np.square(overfit.decode(data) - images[1].astype(float)).mean()
+        for data in (alone, uninterrupted)
+    ]
+    assert errors[0] == pytest.approx(errors[1], rel=0.1)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,13 @@ from overfit.cli import main
 from overfit.errors import UserError
 from overfit.fitting import run as fitting_run
 from overfit.io.datasets import find_all
+from overfit.jobs.backends import Workers
 from overfit.jobs.store import read_results
-from overfit.sweeping import sweep as sweeping
+from overfit.sweeping import rungs as rungs_module
+from overfit.sweeping.course import RUNGS
+from overfit.sweeping.rungs import Plan, network_bits
 from overfit.sweeping.space import parse
-from overfit.sweeping.sweep import RUNGS, Plan, network_bits, sweep
+from overfit.sweeping.sweep import sweep
 
 # Two architectures, one of them with two schedules, so small that each compiles in seconds.
 TOML = """
@@ -46,7 +49,7 @@ def folder(tmp_path_factory, picture):
 
 def swept(pictures, output, strategy, progress=lambda event, ended, count: None):
     plan = Plan(parse(tomllib.loads(TOML), "test"), strategy)
-    summary, failures = sweep(find_all([str(pictures)]), plan, output, progress)
+    summary, failures = sweep(find_all([str(pictures)]), plan, output, progress=progress)
     assert failures == []
     return summary["results"][0]
 
@@ -66,7 +69,9 @@ def halving(folder, tmp_path_factory):
 def files(output):
     """The coded files, by setting."""
     records = read_results(output)[0]
-    return {str(r["sweep_setting"]): (output / r["file"]).read_bytes() for r in records}
+    return {
+        (r["name"], str(r["sweep_setting"])): (output / r["file"]).read_bytes() for r in records
+    }
 
 
 def test_the_grid_has_a_file_per_setting_and_chooses_the_cheapest(grid):
@@ -100,7 +105,7 @@ def test_the_cost_at_a_rung_is_near_that_of_a_file(halving):
     output, chosen = halving
     costs = {
         record["until"]: record["cost"]
-        for record in read_results(output / RUNGS)[0]
+        for record in read_results(output / RUNGS / "good")[0]
         if record["sweep_setting"] == chosen["sweep_setting"]
     }
     assert sorted(costs, key=str) == [12, 30, None]
@@ -134,39 +139,70 @@ def test_an_interrupted_sweep_repeats_nothing(folder, halving, tmp_path, monkeyp
 
     with pytest.raises(KeyboardInterrupt):
         swept(folder, tmp_path, "halving", stop)
-    before = (tmp_path / RUNGS / "results.jsonl").read_text()
+    before = (tmp_path / RUNGS / "good" / "results.jsonl").read_text()
     assert len(before.splitlines()) == SETTINGS
 
     again = []
     chosen = swept(folder, tmp_path, "halving", lambda event, *_: again.append(event))
-    after = (tmp_path / RUNGS / "results.jsonl").read_text()
+    after = (tmp_path / RUNGS / "good" / "results.jsonl").read_text()
     assert after.startswith(before) and len(after.splitlines()) == SETTINGS + 2 + 1
     assert min(event.step.step for event in again if event.step is not None) > 12
     assert files(tmp_path) == files(halving[0]) and chosen["steps"] == halving[1]["steps"]
 
     finished = []
     assert swept(folder, tmp_path, "halving", lambda event, *_: finished.append(event)) == chosen
-    assert finished == [] and (tmp_path / RUNGS / "results.jsonl").read_text() == after
+    assert finished == [] and (tmp_path / RUNGS / "good" / "results.jsonl").read_text() == after
 
 
 def test_a_setting_whose_fit_diverges_costs_the_others_nothing(folder, grid, tmp_path, monkeypatch):
     best = grid[1]["sweep_setting"]
-    write_files = sweeping.write_files
+    write_files = rungs_module.write_files
 
     def without_the_best(group, finished):
         if group.fits[0].options.set == best:
             raise UserError("no finite loss")
         return write_files(group, finished)
 
-    monkeypatch.setattr(sweeping, "write_files", without_the_best)
+    monkeypatch.setattr(rungs_module, "write_files", without_the_best)
     plan = Plan(parse(tomllib.loads(TOML), "test"), "grid")
     for _ in range(2):  # the second time from what the first has left
         summary, (failure,) = sweep(find_all([str(folder)]), plan, tmp_path)
         assert failure.error == "no finite loss" and "no finite loss" in str(failure)
         (chosen,) = summary["results"]
-        costs = [r["cost"] for r in read_results(tmp_path / RUNGS)[0] if r["cost"] is not None]
+        costs = [
+            r["cost"] for r in read_results(tmp_path / RUNGS / "good")[0] if r["cost"] is not None
+        ]
         assert len(costs) == 2 and chosen["cost"] == min(costs) >= grid[1]["cost"]
         assert chosen["sweep_setting"] != best and len(files(tmp_path)) == 2
+
+
+def test_workers_share_the_images(folder, halving, tmp_path, picture):
+    """Each in its own process, whose rungs and files are those of a run here."""
+    pictures = tmp_path / "in"
+    pictures.mkdir()
+    (pictures / "good.png").write_bytes((folder / "good.png").read_bytes())
+    Image.fromarray(picture(24, 32, seed=1)).save(pictures / "other.png")
+    (pictures / "broken.png").write_bytes(b"no picture")
+    heard = []
+    plan = Plan(parse(tomllib.loads(TOML), "test"), "halving")
+
+    def run():
+        return sweep(
+            find_all([str(pictures)]), plan, tmp_path / "out", Workers(count=2),
+            lambda event, ended, count: heard.append((event, ended, count)),
+        )  # fmt: skip
+
+    summary, (failed,) = run()
+    assert failed.name == "broken" and heard[-1][1:] == (3, 3)
+    good, other = summary["results"]
+    assert (good["name"], other["name"]) == ("good", "other")
+    assert {k: v for k, v in good.items() if "seconds" not in k} == {
+        k: v for k, v in halving[1].items() if "seconds" not in k
+    }
+    assert files(tmp_path / "out").items() >= files(halving[0]).items()
+    heard.clear()
+    again, (failed,) = run()  # only what failed is tried again
+    assert again == summary and {event.job.name for event, *_ in heard} == {"broken"}
 
 
 def test_the_command_keeps_what_works_and_says_what_does_not(capsys, folder, halving, tmp_path):
