@@ -5,10 +5,11 @@ hundred operations as a product of spectra. The spectra of one frame at a time s
 on CPU; on accelerators all frames are transformed at once.
 """
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 from jax import lax
-from scipy import fft
 
 
 @jax.custom_vjp
@@ -29,8 +30,13 @@ def correlate(w: jax.Array, x: jax.Array) -> jax.Array:
 
 def _size(w: jax.Array, x: jax.Array) -> tuple[int, int]:
     """Rows and columns of the transforms: no tap may wrap around to another one's values."""
-    rows, columns = (n + w.shape[-1] - 1 for n in x.shape[1:])
-    return fft.next_fast_len(rows, real=True), fft.next_fast_len(columns, real=True)
+    rows, columns = (_fast_length(n + w.shape[-1] - 1) for n in x.shape[1:])
+    return rows, columns
+
+
+def _fast_length(n: int) -> int:
+    """The next length that has no prime factors but 2, 3 and 5: it divides a power of 30."""
+    return next(m for m in itertools.count(n) if pow(30, m.bit_length(), m) == 0)
 
 
 def _spectrum(x: jax.Array, size: tuple[int, int]) -> jax.Array:
