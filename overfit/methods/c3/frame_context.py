@@ -42,7 +42,9 @@ def sources(
     if "window" in weights:
         # The window's part of the first layer is computed apart and added by a matrix of ones.
         window = weights.pop("window")
-        seen = [windows.correlate(w, x) for w, x in zip(window, earlier, strict=False)]
+        seen = [
+            windows.correlate(w, x) for w, x in zip(window, earlier[: len(window)], strict=True)
+        ]
         seen += [jnp.zeros((window.shape[1], *x.shape)) for x in earlier[len(window) :]]
         own = weights["w0"]
         ones = jnp.broadcast_to(jnp.eye(own.shape[1]), (len(own), own.shape[1], own.shape[1]))
@@ -52,9 +54,8 @@ def sources(
     if config.entropy.mask:
         masks, rest = num_masks(config), config.latents.num_grids - num_masks(config)
         frame_w = jnp.pad(frame_w, ((0, rest), (0, 0), (0, 0)))
-        earlier = [shifted(x, p, config) for x, p in zip(earlier, places, strict=False)] + [
-            jnp.zeros_like(x) for x in earlier[masks:]
-        ]
+        seen = [shifted(x, p, config) for x, p in zip(earlier[:masks], places, strict=True)]
+        earlier = seen + [jnp.zeros_like(x) for x in earlier[masks:]]
     weights["w0"] = jnp.concatenate([own, frame_w], axis=-1)
     return weights, (frame_offsets(config, 0),), [earlier]
 
