@@ -42,14 +42,13 @@ def sources(
     if "window" in weights:
         # The window's part of the first layer is computed apart and added by a matrix of ones.
         window = weights.pop("window")
-        seen = [
-            windows.correlate(w, x) for w, x in zip(window, earlier[: len(window)], strict=True)
-        ]
-        seen += [jnp.zeros((window.shape[1], *x.shape)) for x in earlier[len(window) :]]
+        masks, width = window.shape[:2]
+        seen = [windows.correlate(w, x) for w, x in zip(window, earlier[:masks], strict=True)]
+        seen += [jnp.zeros((width, *x.shape)) for x in earlier[masks:]]
         own = weights["w0"]
-        ones = jnp.broadcast_to(jnp.eye(own.shape[1]), (len(own), own.shape[1], own.shape[1]))
+        ones = jnp.broadcast_to(jnp.eye(width), (len(own), width, width))
         weights["w0"] = jnp.concatenate([own, ones], axis=-1)
-        return weights, (((0, 0),),) * window.shape[1], [list(s) for s in zip(*seen, strict=True)]
+        return weights, (((0, 0),),) * width, [list(s) for s in zip(*seen, strict=True)]
     own, frame_w = weights["w0"], weights.pop("frame_w")
     if config.entropy.mask:
         masks, rest = num_masks(config), config.latents.num_grids - num_masks(config)
