@@ -23,6 +23,7 @@ ALLOWED = {
     "io": set(),
     "codecs": {"io", "metrics"},
     "decoding": {"method", "coding"},
+    "clip_decoding": {"method", "coding", "io"},
     "jobs": {"codecs", "decoding", "fitting", "io", "metrics", "overfit"},
     "fitting": {"coding", "decoding", "engine", "io", "method", "metrics", "settings"},
     "evaluation": {"codecs", "fitting", "io", "jobs", "method"},

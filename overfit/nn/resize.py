@@ -1,7 +1,7 @@
 """Interpolation as matrices, shared by the fit (JAX) and the decoder (NumPy).
 
 A resize of a plane is `rows @ plane @ columns.T`: two small matrix products, the fastest form on
-CPU and accelerators alike, and one definition for everybody.
+CPU and accelerators alike, and one definition for everybody. Frames take a third one, along time.
 """
 
 import functools
@@ -58,3 +58,18 @@ def resize_matrix(size_in: int, size_out: int, method: str = "bilinear") -> np.n
     rows = np.broadcast_to(np.arange(size_out)[:, None], taps.shape)
     matrix[rows[inside], taps[inside].astype(np.int64)] += weights[inside]
     return matrix
+
+
+def resized(x, size: tuple[int, ...], method: str = "bilinear"):
+    """x [rows, columns] or [frames, rows, columns] at another size, NumPy or JAX, its dtype.
+
+    Frames are interpolated last: by then all work along rows and columns is done, for the fewer
+    frames.
+    """
+    if x.shape == size:
+        return x
+    *frames, rows, columns = (
+        resize_matrix(a, b, method).astype(x.dtype) for a, b in zip(x.shape, size, strict=True)
+    )
+    x = rows @ (x @ columns.T)
+    return (frames[0] @ x.reshape(len(x), -1)).reshape(size) if frames else x

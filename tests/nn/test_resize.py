@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from overfit.nn.resize import KERNELS, resize_matrix
+from overfit.nn.resize import KERNELS, resize_matrix, resized
 
 SIZES = [(1, 1), (1, 7), (5, 5), (4, 8), (5, 13), (7, 8), (13, 5), (8, 3), (9, 1)]
 
@@ -43,3 +43,15 @@ def test_bicubic_doubling_has_the_weights_of_pytorch():
 def test_the_same_size_is_the_identity():
     for method in KERNELS:
         np.testing.assert_allclose(resize_matrix(6, 6, method), np.eye(6), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "sizes", [((2, 3, 4), (5, 6, 7)), ((3, 5, 4), (3, 10, 8)), ((1, 1, 2), (4, 3, 2))]
+)
+def test_frames_are_interpolated_along_time_too(sizes):
+    size_in, size_out = sizes
+    x = np.random.default_rng(0).normal(size=size_in).astype(np.float32)
+    expected = jax.image.resize(x, size_out, "trilinear")
+    for ours in (resized(x, size_out), resized(jnp.asarray(x), size_out)):
+        assert ours.dtype == np.float32
+        np.testing.assert_allclose(ours, expected, atol=1e-5)
