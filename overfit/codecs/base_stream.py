@@ -125,7 +125,7 @@ def checksum(clip: Clip) -> int:
     crc = 0
     for frame in zip(*clip.planes, strict=True):
         for plane in frame:
-            crc = zlib.crc32(np.ascontiguousarray(plane), crc)
+            crc = zlib.crc32(np.ascontiguousarray(plane).data, crc)
     return crc
 
 
