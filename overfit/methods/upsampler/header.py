@@ -154,7 +154,7 @@ def read_header(data: bytes, stream_length: int) -> Header:
             )
         else:
             config = UpsamplerConfig(
-                *(reader.network() for _ in range(3)),
+                *[reader.network() for _ in range(3)],
                 position_inputs=reader.names(POSITION_INPUTS),
                 denoiser_inputs=reader.names(DENOISER_INPUTS),
                 attention=reader.byte(),

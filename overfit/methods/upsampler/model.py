@@ -59,18 +59,25 @@ def init(key, signal: Signal, base, config: Config):
     if base is not None:
         statistics = _statistics(normalization.folded(base), signal, config, _sparse(signal))
         return normalization.unfold(base, statistics, config)
-    params = {}
-    for n, (name, own) in enumerate(networks(config).items()):
+    found = networks(config)
+    # One draw for all: every draw of another size takes as long to compile as a layer.
+    uniform = jax.random.uniform(key, (_weights(found),), minval=-1.0)
+    params, taken = {}, 0
+    for name, own in found.items():
         params[name] = {}
         for i, layer in enumerate(own):
-            bound = 1 / math.sqrt(layer.weights[1])
-            layer_key = jax.random.fold_in(jax.random.fold_in(key, n), i)
-            w = jax.random.uniform(layer_key, layer.weights, minval=-bound, maxval=bound)
+            count, fan_in = math.prod(layer.weights), layer.weights[1]
+            w = uniform[taken : taken + count].reshape(layer.weights) / math.sqrt(fan_in)
+            taken += count
             ends = name in ("denoiser", "luma", "chroma") and i == len(own) - 1
             params[name][f"w{i}"] = jnp.zeros_like(w) if ends else w
             if layer.normalized:
                 params[name][f"beta{i}"] = jnp.zeros(layer.inputs)
     return params
+
+
+def _weights(found) -> int:
+    return sum(math.prod(layer.weights) for own in found.values() for layer in own)
 
 
 # -- Patches ---------------------------------------------------------------------------------------
@@ -109,11 +116,11 @@ def random_patches(key, signal: Signal, share, batch: int, config: Config) -> Pa
     unit = 2 * scale(config)  # px of the clip per position of z
     height = min(config.training.patch_height // unit, rows)
     width = min(config.training.patch_width // unit, columns)
-    keys = jax.random.split(key, 3)
-    available = jnp.clip(jnp.ceil(share * frames), 1, frames).astype(jnp.int32)
-    frame = jax.random.randint(keys[0], (batch,), 0, available)
-    top = jax.random.randint(keys[1], (batch,), 0, rows - height + 1)
-    left = jax.random.randint(keys[2], (batch,), 0, columns - width + 1)
+    available = jnp.clip(jnp.ceil(share * frames), 1, frames)
+    places = jnp.stack([available, rows - height + 1.0, columns - width + 1.0])
+    chosen = jax.random.uniform(key, (3, batch)) * places[:, None]
+    # In float32 the product can round up to its bound.
+    frame, top, left = jnp.minimum(jnp.floor(chosen), places[:, None] - 1).astype(jnp.int32)
     return _cut(signal, frame, top, left, height, width, config)
 
 
