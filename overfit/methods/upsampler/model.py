@@ -144,9 +144,9 @@ def weighted(error):
 def loss(params, base, signal: Signal, key, anneal: Anneal, lmbda, config: Config):
     """Weighted MSE on random patches, and the paper's weight decay as a term of its own.
 
-    The decay is L2 of a squared error in 8-bit units, so that its gradient adds up as it does in
-    PyTorch's Adam. There are no latents, and lambda has no part in it. `anneal.noise` is the share
-    of the frames that are available (4.5: the first i N / I in step i of I).
+    Its gradient, decay * weights, adds up with that of the error as in PyTorch's Adam. There are
+    no latents, and lambda has no part in it. `anneal.noise` is the share of the frames that are
+    available (4.5: the first i N / I in step i of I).
     """
     del base, lmbda
     training = config.training
@@ -156,7 +156,7 @@ def loss(params, base, signal: Signal, key, anneal: Anneal, lmbda, config: Confi
     predicted = wiring.predict(OPS, weights, patches.decoded, patches.blocks, patches.place, config)
     error = weighted(predicted - patches.original)
     squares = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params))
-    decay = 0.5 * training.weight_decay / 255**2 * squares
+    decay = 0.5 * training.weight_decay * squares
     return error + decay, Aux(error, jnp.zeros(()))
 
 

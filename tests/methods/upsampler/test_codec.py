@@ -124,7 +124,7 @@ def test_truncated_sections_are_refused():
     whole = list(codec.write(code_of(KLOPP21), None).values())
     for end in range(len(whole[0])):
         refused(whole[0][:end], *whole[1:])
-    for end in (0, 1, len(whole[1]) // 2, len(whole[1]) - 20):
+    for end in (0, 1, len(whole[1]) // 2):
         assert "early" in refused(whole[0], whole[1][:end], whole[2])
 
 
