@@ -14,7 +14,7 @@ from overfit.codecs.base_stream import BaseStream
 from overfit.codecs.blocks import CHANNELS, features
 from overfit.errors import UserError
 from overfit.io.clips import Clip, ClipShape
-from overfit.methods.upsampler.architecture import scale, uses_features
+from overfit.methods.upsampler.architecture import networks, scale, uses_features
 from overfit.methods.upsampler.config import Config
 from overfit.methods.upsampler.wiring import depth_to_space, space_to_depth
 from overfit.nn.resize import halved
@@ -97,10 +97,15 @@ def encode_base(clip: Clip, qp: int, config: Config) -> Base:
     """Codes the clip's base at the quantizer qp + config.base.qp_offset.
 
     Raises:
-      UserError: the clip is not 4:2:0, the quantizer is out of range, a package is missing.
+      UserError: the clip is not 4:2:0, the quantizer is out of range, a package is missing, the
+        layers of the configuration do not fit together.
     """
     if clip.format != "yuv420":
         raise UserError("the upsampler takes 4:2:0 clips, not RGB ones; convert it to .y4m")
+    try:
+        networks(config)
+    except ValueError as error:
+        raise UserError(f"the layers do not fit together: {error}") from error
     codec, blocks = choose_blocks(config)
     stream = base_stream.encode(
         smaller(clip, config),

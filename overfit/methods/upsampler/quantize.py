@@ -16,6 +16,15 @@ EXPONENTS = tuple(range(15))  # steps 2^0 to 2^-14
 _SAMPLES = 8  # frames that candidates are compared on
 
 
+def lmbda_of(qp: float) -> float:
+    """What a bit is worth to a video encoder at that quantizer, in squared error of pixels in 0..1.
+
+    0.85 * 2^((QP - 12) / 3) in 8-bit units: Wiegand et al., "Rate-constrained coder control and
+    comparison of video coding standards", IEEE TCSVT 2003.
+    """
+    return 0.85 * 2 ** ((qp - 12) / 3) / 255**2
+
+
 @functools.partial(jax.jit, static_argnames="config")
 def _folded(params, signal, config: Config):
     return model.folded(params, signal, config)

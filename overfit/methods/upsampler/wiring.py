@@ -84,22 +84,25 @@ def _upsampled(ops: Ops, weights: Weights, decoded, blocks, place: Place, config
     luma = depth_to_space(decoded[:4])
     chroma = depth_to_space(bilinear_phases(decoded[4:], xp))
     _, batch, rows, columns = luma.shape
+    shape = (batch, rows, columns)
     coordinates = _coordinates(place, rows, columns, xp)
-    known = {
-        "pixels": lambda: xp.concatenate([luma, chroma]),
-        "coordinates": lambda: _broadcast(coordinates, (batch, rows, columns), xp),
-        "phasors": lambda: _broadcast(_phasors(coordinates, xp), (batch, rows, columns), xp),
-    }
-    known_to_position = known
+    encoded = None
     if uses_features(config):
         encoded = _run(ops, weights, "feature", blocks, config)
-        known_to_position = known | {"features": lambda: _repeated(encoded, xp)}
-        known = known | {"features": lambda: depth_to_space(encoded)}
     gate, gated = None, -1
     if config.position_inputs:
-        inputs = xp.concatenate([known_to_position[name]() for name in config.position_inputs])
+        known = {
+            "features": lambda: _repeated(encoded, xp),
+            "phasors": lambda: _broadcast(_phasors(coordinates, xp), shape, xp),
+        }
+        inputs = xp.concatenate([known[name]() for name in config.position_inputs])
         logits = _run(ops, weights, "position", inputs, config)
         gate, gated = 1 / (1 + xp.exp(-logits)), config.attention
+    known = {
+        "pixels": lambda: xp.concatenate([luma, chroma]),
+        "coordinates": lambda: _broadcast(coordinates, shape, xp),
+        "features": lambda: depth_to_space(encoded),
+    }
     inputs = xp.concatenate([known[name]() for name in config.denoiser_inputs])
     residual = _run(ops, weights, "denoiser", inputs, config, gate, gated)
     return enlarged(decoded, xp, config) + RESIDUAL_SCALE * residual

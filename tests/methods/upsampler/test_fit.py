@@ -27,6 +27,7 @@ from overfit.methods.upsampler.config import (
     Training,
     UpsamplerConfig,
 )
+from overfit.methods.upsampler.quantize import lmbda_of
 from overfit.metrics.psnr import psnr
 
 pytest.importorskip("av")
@@ -173,6 +174,17 @@ def test_stand_ins_for_hevc_blocks_make_files_too(blocks, codec_name):
     assert again.base.stream.codec == codec_name and again.base.blocks == (blocks != "none")
     decoded = METHOD.reconstruct(again, None)
     assert decoded.shape == clip.shape and psnr(clip.planes[0], decoded.planes[0]) > 10
+
+
+def test_layers_that_do_not_fit_together_are_refused_before_anything_is_coded():
+    config = dataclasses.replace(SMALL, position=Network(("P4",)))
+    with pytest.raises(UserError, match="position: its last layer must have 3 outputs, not 4"):
+        preparation.encode_base(moving(1), 30, config)
+
+
+def test_six_steps_of_qp_are_four_times_the_error():
+    assert lmbda_of(36) == pytest.approx(4 * lmbda_of(30))
+    assert lmbda_of(12) * 255**2 == pytest.approx(0.85)
 
 
 def test_patches_come_from_the_frames_that_are_available():
