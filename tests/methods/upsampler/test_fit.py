@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from overfit.codecs import hevc_blocks
-from overfit.codecs.base_stream import checksum
+from overfit.codecs.base_stream import checksum, pictures
 from overfit.coding import container, parameters
 from overfit.engine import fit, parameter_steps
 from overfit.engine.schedule import Schedule
@@ -30,7 +30,8 @@ from overfit.methods.upsampler.config import (
 from overfit.methods.upsampler.quantize import lmbda_of
 from overfit.metrics.psnr import psnr
 
-pytest.importorskip("av")
+av = pytest.importorskip("av")
+PictureType = av.video.frame.PictureType
 
 FAST = Base(speed="veryfast")
 SMALL = UpsamplerConfig(
@@ -96,7 +97,7 @@ def random_delta(config):
 
 DECODE = """
 import json, sys, zlib
-from overfit.codecs.base_stream import checksum
+from overfit.codecs.base_stream import checksum, pictures
 from overfit.coding import container, parameters
 from overfit.methods.upsampler import METHOD
 sections = container.unpack(open(sys.argv[1], "rb").read(), len(METHOD.sections))
@@ -160,6 +161,26 @@ def test_the_decoder_needs_the_blocks_that_the_encoder_used(offline, monkeypatch
         preparation.encode_base(moving(2), 30, without)
     # The issue's order: HEVC, H.264, nothing; the file says which.
     assert preparation.choose_blocks(SMALL) == ("x264", True)
+
+
+def test_with_zero_latency_a_group_has_the_network_of_the_one_before(offline):
+    _, code, _, _ = offline
+    zero = dataclasses.replace(SMALL, latency="zero")
+    first = codec.assemble(code.shape, code.base, code.networks, zero)
+    ours, plain = METHOD.reconstruct(first, None), plainly_enlarged(code)
+    assert np.array_equal(ours.planes[0][:3], plain.planes[0][:3])
+    assert not np.array_equal(ours.planes[0][3:], plain.planes[0][3:])
+
+
+def test_with_zero_latency_the_base_has_no_b_frames(offline):
+    clip, code, _, _ = offline
+    zero = preparation.encode_base(clip, 30, dataclasses.replace(SMALL, latency="zero"))
+    shape = preparation.base_shape(clip.shape, SMALL)
+    b_frames = [
+        any(picture.pict_type == PictureType.B for picture in pictures(base.stream, shape))
+        for base in (code.base, zero)
+    ]
+    assert b_frames == [True, False]
 
 
 @pytest.mark.parametrize("blocks, codec_name", [("h264", "x264"), ("none", "x265")])
