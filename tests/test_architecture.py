@@ -17,7 +17,7 @@ ALLOWED = {
     "method": {"methods"},  # the registry loads them by name
     "nn": set(),
     "coding": {"method"},  # numbers of methods
-    "methods": {"nn", "coding", "method", "settings"},
+    "methods": {"nn", "coding", "method", "settings", "codecs", "io"},
     "engine": {"nn", "method"},
     "metrics": set(),
     "io": set(),
