@@ -1,8 +1,11 @@
 """From the .ovf file of a clip back to frames, as many as are asked for. No JAX."""
 
+import collections
 import itertools
+import math
+import os
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -51,6 +54,43 @@ def decode_frames(
             parts = [(patch, next(stream)) for patch, stream in streams]
             if t >= start:
                 yield _joined(parts, head.size[1:])
+
+
+def info(file: BinaryIO) -> dict[str, Any]:
+    """What the file of a clip says without decoding its latents; keys of CONTRACT.md.
+
+    The settings are those of the first patch, MACs the mean over pixels.
+    """
+    reader = clip_container.Reader(file)
+    head = reader.head
+    codec = method.load(head.method)
+    pixels = math.prod(head.size)
+    macs, params, bits, first = 0.0, 0, collections.Counter(), {}
+    for i, patch in enumerate(patches(head.size, head.patch)):
+        sections = reader.patch(i, len(codec.sections))
+        about = codec.describe(sections)
+        first = first or about
+        macs += about["macs_per_pixel"] * math.prod(patch.size) / pixels
+        params += about["params"]
+        bits.update({n: 8 * len(s) for n, s in zip(codec.sections, sections, strict=True)})
+    size = file.seek(0, os.SEEK_END)
+    payloads = {name: bits[name] for name in ("networks", "latents", "base_stream")}
+    return {
+        "method": head.method,
+        **first,
+        "width": head.size[2],
+        "height": head.size[1],
+        "frames": head.size[0],
+        "fps": float(head.fps),
+        "patch": list(head.patch),
+        "patches": head.count,
+        "macs_per_pixel": macs,
+        "params": params,
+        "pixels": pixels,
+        "bytes": size,
+        "bpp": 8 * size / pixels,
+        "bits": {"header": 8 * size - sum(payloads.values())} | payloads,
+    }
 
 
 def _patch_frames(

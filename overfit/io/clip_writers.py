@@ -5,13 +5,13 @@ What `clips.load_clip` reads back is the same clip, but for 4:2:0 ones in folder
 """
 
 import os
+from collections.abc import Iterable
 
 import numpy as np
 
 from overfit.errors import UserError
-from overfit.io import colour
 from overfit.io.atomic import atomic_folder, atomic_write, check_folder_output
-from overfit.io.clips import Clip
+from overfit.io.clips import Clip, rgb_frames
 from overfit.io.images import save_image
 
 _PLANAR = (".y4m", ".yuv")  # hold 4:2:0 samples as they are
@@ -53,7 +53,7 @@ def save_clip(path: str | os.PathLike[str], clip: Clip) -> None:
     name = os.fspath(path)
     extension = os.path.splitext(name.rstrip(os.sep))[1].lower()
     if extension not in _PLANAR:
-        _save_frames(name, clip)
+        save_frames(name, rgb_frames(clip))
         return
     with atomic_write(name) as file:
         if extension == ".y4m":
@@ -71,12 +71,13 @@ def _y4m_header(clip: Clip) -> bytes:
     return f"YUV4MPEG2 W{clip.width} H{clip.height} F{rate} Ip A1:1 C420mpeg2\n".encode()
 
 
-def _save_frames(name: str, clip: Clip) -> None:
-    with atomic_folder(name) as folder:
-        for index, frame in enumerate(zip(*clip.planes, strict=True)):
-            rgb = (
-                frame[0]
-                if clip.format == "rgb"
-                else colour.yuv420_to_rgb(*frame, matrix=colour.BT709, full_range=False)
-            )
-            save_image(os.path.join(folder, f"{index:05d}.png"), rgb)
+def save_frames(path: str | os.PathLike[str], frames: Iterable[np.ndarray]) -> None:
+    """Writes RGB or grey frames, as they come, to a folder of PNG files.
+
+    Raises:
+      UserError: `path` cannot be written; what raises in `frames` leaves no folder either.
+    """
+    with atomic_folder(os.fspath(path)) as folder:
+        for index, frame in enumerate(frames):
+            frame = frame if frame.ndim == 3 else frame[..., None]
+            save_image(os.path.join(folder, f"{index:05d}.png"), frame)
