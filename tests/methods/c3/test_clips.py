@@ -230,7 +230,7 @@ def test_clips_come_back(name, shape):
     np.testing.assert_array_equal(np.stack(list(codec.frames(sections))), clip)
 
 
-@pytest.mark.parametrize("name", CLIP_PRESETS)
+@pytest.mark.parametrize("name", ["c3-uvg-shared", "c3-uvg-masked"])
 def test_the_file_is_as_large_as_the_fit_estimates(name):
     """The fit trades distortion against this estimate; files must keep what it promises."""
     config = CONFIGS[name]
@@ -247,7 +247,7 @@ def test_the_file_is_as_large_as_the_fit_estimates(name):
     assert abs(real - sum(bits.sum() for bits in spent) / 8) < 8
 
 
-@pytest.mark.parametrize("name", [*CONFIGS])
+@pytest.mark.parametrize("name", ["c3-uvg-masked", "3x3x3", "FiLM, Lanczos"])
 def test_the_decoder_shows_what_the_fit_sees(name):
     config, shape = CONFIGS[name], (3, 5, 21, 37)
     code = random_code(config, shape, seed=4)
@@ -415,7 +415,7 @@ def run(signals, starts, config, lmbda, steps, stage2_steps=0):
     one = schedule(config, steps, stage2_steps)
     schedules = jax.tree.map(lambda value: jnp.stack([value] * len(signals)), one)
     keys = jax.random.split(jax.random.key(1), len(signals))
-    states = jax.jit(jax.vmap(fit.initial_state))(starts, keys, schedules)
+    states = jit(jax.vmap(fit.initial_state))(starts, keys, schedules)
     tasks = fit.Task(None, signals, schedules, jnp.full(len(signals), lmbda, jnp.float32))
     states, tasks = fit.spread(jax.tree.map(jnp.copy, states), tasks)
     return fit.advance(states, tasks, steps + stage2_steps, C3.loss, config)
@@ -423,7 +423,7 @@ def run(signals, starts, config, lmbda, steps, stage2_steps=0):
 
 def started(init, signals, config):
     keys = jax.random.split(jax.random.key(0), len(signals))
-    return jax.jit(jax.vmap(lambda key, signal: init(key, signal, None, config)))(keys, signals)
+    return jit(jax.vmap(lambda key, signal: init(key, signal, None, config)))(keys, signals)
 
 
 def test_masks_follow_the_motion_and_the_fit_ends_in_a_file():
@@ -437,13 +437,13 @@ def test_masks_follow_the_motion_and_the_fit_ends_in_a_file():
          "synthesis.widths": "8", "synthesis.residual_layers": 0, "fit.clip": 0.1},
     )  # fmt: skip
     phase = C3.first_phase(config)
-    found = run(signals, started(phase.init, signals, config), config, 1e-5, 300)
+    found = run(signals, started(phase.init, signals, config), config, 1e-5, 200)
     starts = jax.vmap(phase.finish)(found.params, started(C3.init, signals, config))
     for place, motion in zip(np.asarray(starts["masks"])[:, 0], motions, strict=True):
         # What is at (y, x) now was at (y, x) - motion.
         assert all(p <= -m <= p + 1 for p, m in zip(place, motion, strict=True)), (place, motion)
 
-    states = run(signals, starts, config, 1e-4, 200, 20)
+    states = run(signals, starts, config, 1e-4, 120, 10)
     np.testing.assert_array_equal(states.best_params["masks"], starts["masks"])
     best = jax.tree.map(lambda x: x[0], states.best_params)
     code = C3.quantize(best, None, signals[0], 1e-4, config, parameter_steps.search)
