@@ -13,7 +13,7 @@ from overfit.methods.upsampler.config import Config
 from overfit.methods.upsampler.inference import Network
 
 EXPONENTS = tuple(range(15))  # steps 2^0 to 2^-14
-_SAMPLES = 8  # frames that candidates are compared on
+_SAMPLES = 8  # patches that candidates are compared on
 
 
 def lmbda_of(qp: float) -> float:
