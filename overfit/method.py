@@ -11,10 +11,8 @@ from typing import Any, NamedTuple
 from overfit.errors import UserError
 
 METHODS = {"c3": "overfit.methods.c3"}  # name -> module that defines METHOD
-METHOD_IDS = {
-    "c3": 1,
-    "upsampler": 2,
-}  # name -> number in the file header; a number is never used again
+# Name -> number in the file header; a number is never used again.
+METHOD_IDS = {"c3": 1, "upsampler": 2}
 
 
 class Aux(NamedTuple):

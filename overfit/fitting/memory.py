@@ -2,7 +2,7 @@
 
 import jax
 
-# Bytes per pixel of a fit. On CPU its state (32), a copy of it for checkpoints, and the signal; what
+# Bytes per pixel of a fit. On CPU its state (32), a copy for checkpoints, and the signal; what
 # lies between operations (310 by XLA's analysis) is there once per device. Accelerators run fits
 # side by side; what they keep is not measured yet, and this is ten times XLA's figure for CPUs.
 _CPU, _ACCELERATOR = 100, 4000
