@@ -1,11 +1,12 @@
 """From the bytes of an .ovf file back to a signal, and what a file says of itself. No JAX."""
 
+import io
 from typing import Any
 
 import numpy as np
 
-from overfit import method
-from overfit.coding import container
+from overfit import clip_decoding, method
+from overfit.coding import clip_container, container
 
 _PAYLOADS = ("networks", "latents", "base_stream")
 
@@ -17,16 +18,20 @@ def open_sections(data: bytes) -> tuple[method.Method, list[bytes]]:
 
 
 def decode(data: bytes) -> np.ndarray:
-    """uint8 [height, width, 3], or [height, width] for grey.
+    """uint8 [height, width, 3], or [height, width] for grey; a clip has the frames before these.
 
     Raises UserError for anything but an intact .ovf file.
     """
+    if clip_container.is_clip(data):
+        return np.stack(list(clip_decoding.decode_frames(io.BytesIO(data))))
     codec, sections = open_sections(data)
     return codec.reconstruct(codec.read(sections, None), None)
 
 
 def info(data: bytes) -> dict[str, Any]:
     """What the file says without decoding its latents; the keys are those of CONTRACT.md."""
+    if clip_container.is_clip(data):
+        return clip_decoding.info(io.BytesIO(data))
     codec, sections = open_sections(data)
     about = codec.describe(sections)
     pixels = about["width"] * about["height"] * about["frames"]

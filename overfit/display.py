@@ -18,8 +18,9 @@ def _clock(seconds: float) -> str:
 
 
 def _figures(progress) -> str:
+    rounds = f"round {progress.round}/{progress.rounds}  " if progress.rounds > 1 else ""
     return (
-        f"step {progress.step}/{progress.total}  loss {progress.loss:.3e}  "
+        f"{rounds}step {progress.step}/{progress.total}  loss {progress.loss:.3e}  "
         f"{progress.bpp:.3f} bpp  {progress.psnr:.2f} dB  "
         f"{progress.steps_per_second:.1f} steps/s  {_clock(progress.seconds_left)} left"
     )

@@ -17,25 +17,28 @@ ALLOWED = {
     "method": {"methods"},  # the registry loads them by name
     "nn": set(),
     "coding": {"method"},  # numbers of methods
-    "methods": {"nn", "coding", "method", "settings"},
+    "methods": {"nn", "coding", "method", "settings", "codecs", "io"},
     "engine": {"nn", "method"},
     "metrics": set(),
     "io": set(),
     "codecs": {"io", "metrics"},
-    "decoding": {"method", "coding"},
+    "decoding": {"clip_decoding", "method", "coding"},
+    "clip_decoding": {"method", "coding", "io"},
     "jobs": {"codecs", "decoding", "fitting", "io", "metrics", "overfit"},
-    "fitting": {"coding", "decoding", "engine", "io", "method", "metrics", "settings"},
+    "fitting": {
+        "clip_decoding", "coding", "decoding", "engine", "io", "method", "metrics", "settings",
+    },
     "evaluation": {"codecs", "fitting", "io", "jobs", "method"},
     "report": {"decoding", "io", "jobs", "method", "metrics"},
     "sweeping": {"engine", "evaluation", "fitting", "io", "jobs", "method", "settings"},
     "display": set(),
     "watching": {"display", "io", "jobs"},
     "commands": {
-        "codecs", "decoding", "display", "evaluation", "fitting", "io", "jobs", "report",
-        "settings", "sweeping", "watching",
+        "clip_decoding", "codecs", "coding", "decoding", "display", "evaluation", "fitting", "io",
+        "jobs", "report", "settings", "sweeping", "watching",
     },
     "cli": {"commands", "io", "jobs", "overfit"},
-    "overfit": {"decoding", "fitting"},  # __init__.py
+    "overfit": {"decoding", "fitting", "io"},  # __init__.py
     "__main__": {"cli"},
 }  # fmt: skip
 

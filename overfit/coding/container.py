@@ -46,8 +46,7 @@ def _checksum(data: bytes) -> bytes:
 def pack(method: str, sections: list[bytes]) -> bytes:
     """The whole file."""
     head = MAGIC + bytes([VERSION << 4 | METHOD_IDS[method]]) + bytes(4)
-    lengths = b"".join(write_varint(len(section)) for section in sections[:-1])
-    data = head + lengths + b"".join(sections)
+    data = head + join_sections(sections)
     return data[:4] + _checksum(data) + data[_PREFIX:]
 
 
@@ -74,7 +73,17 @@ def method_of(data: bytes) -> str:
 
 def unpack(data: bytes, count: int) -> list[bytes]:
     """The `count` sections of a file that `method_of` has accepted."""
-    lengths, position = [], _PREFIX
+    return split_sections(data, _PREFIX, count)
+
+
+def join_sections(sections: list[bytes]) -> bytes:
+    """The lengths of all sections but the last, then all of them."""
+    return b"".join([*(write_varint(len(section)) for section in sections[:-1]), *sections])
+
+
+def split_sections(data: bytes, position: int, count: int) -> list[bytes]:
+    """The inverse of `join_sections`, from a position to the end; UserError on damaged data."""
+    lengths = []
     for _ in range(count - 1):
         length, position = read_varint(data, position)
         lengths.append(length)

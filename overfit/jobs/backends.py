@@ -11,9 +11,6 @@ from overfit.errors import UserError
 from overfit.jobs.job import Backend, Emit, Job, Work, shape
 from overfit.jobs.pool import cores, pool
 
-# Bytes of an accelerator's memory per pixel of a batch. XLA's analysis of the vmapped program says
-# 400 on CPU, state included; accelerators keep more between two operations, and are not measured.
-_BYTES_PER_PIXEL = 4000
 _BYTES_ELSEWHERE = 16e9  # of an accelerator that is in another machine and cannot be asked
 
 
@@ -77,28 +74,18 @@ def local(jobs: Sequence[Job], count: int | None = None) -> tuple[Backend, int]:
     On an accelerator this process, with as many fits in a program as the memory has room for. On
     CPUs a process per core, or `count` of them; one job alone gets all cores.
     """
-    if any(job.codec == "overfit" for job in jobs) and (memory := accelerator_memory()):
-        return in_process, _fits(jobs, memory)
+    if any(job.codec == "overfit" for job in jobs):
+        from overfit.fitting.memory import accelerator_memory
+
+        if memory := accelerator_memory():
+            return in_process, _fits(jobs, memory)
     count = min(count or len(cores()), len(jobs))
     return (pool(count), 1) if count > 1 else (in_process, 1)
 
 
-def accelerator_memory() -> float:
-    """Bytes of all local accelerators together; 0 where fits run on CPUs."""
-    import jax
-
-    devices = jax.local_devices()
-    if devices[0].platform == "cpu":
-        return 0.0
-    return sum((device.memory_stats() or {}).get("bytes_limit", 8e9) for device in devices)
-
-
-def room(pixels: int, memory: float) -> int:
-    """How many fits of so many pixels accelerators of that memory (bytes) take at a time."""
-    return max(1, int(0.8 * memory / (_BYTES_PER_PIXEL * pixels)))
-
-
 def _fits(jobs: Sequence[Job], memory: float) -> int:
     """How many of these fits an accelerator has room for at a time; one at a time on CPUs."""
+    from overfit.fitting.memory import room
+
     sizes = [shape(job) for job in jobs if job.codec == "overfit"]
     return room(max((width * height for width, height in sizes), default=0) or 2**20, memory)

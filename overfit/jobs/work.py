@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from overfit.codecs import codec as codecs
-from overfit.errors import UserError, sentence
+from overfit.errors import sentence
 from overfit.io.atomic import atomic_write
 from overfit.io.clips import Clip
 from overfit.jobs.job import Emit, Event, Job, failure
@@ -79,7 +79,7 @@ def _encoded(job: Job, signal) -> tuple[bytes, dict[str, Any]]:
     return data, {"seconds_encode": time.perf_counter() - start}
 
 
-# Of what `fitting.groups.Encoded` says about a file, beside what is measured here.
+# Of what `fitting.files.Encoded` says about a file, beside what is measured here.
 KEPT = (
     "bits", "macs_per_pixel", "loss", "steps", "seed", "preset", "lmbda", "seconds_compile",
     "device", "versions",
@@ -95,9 +95,6 @@ def _request(job: Job, signal, folder: Path):
 def _fitted(jobs: list[Job], signals: list, folder: Path, emit) -> list:
     from overfit.fitting.encode import encode
 
-    for job, signal in zip(jobs, signals, strict=True):
-        if isinstance(signal, Clip):
-            raise UserError(f"{job.label} cannot encode clips yet")
     requests = [_request(job, signal, folder) for job, signal in zip(jobs, signals, strict=True)]
     start = time.perf_counter()
     results = encode(requests, lambda step: emit(Event(jobs[0], step=step)))

@@ -17,6 +17,7 @@ from overfit import evaluation
 from overfit.engine import fit
 from overfit.errors import UserError, sentence
 from overfit.fitting.encode import forget
+from overfit.fitting.files import write_files
 from overfit.fitting.groups import (
     Fit,
     Group,
@@ -26,12 +27,11 @@ from overfit.fitting.groups import (
     checked,
     run_group,
     start,
-    write_files,
 )
+from overfit.fitting.memory import at_once
 from overfit.fitting.run import Run
 from overfit.io.atomic import atomic_write
 from overfit.io.datasets import Instance
-from overfit.jobs.backends import accelerator_memory, room
 from overfit.jobs.job import Event, Job, failure
 from overfit.jobs.store import Store, leave
 from overfit.jobs.work import KEPT, store_file
@@ -84,9 +84,8 @@ def advance(field: Field, keys: Sequence[str], rung: Rung) -> dict[str, float]:
         if not _is_done(field, key, rung):
             one = field.candidates[key].fit
             batches.setdefault((one.signal.shape, architecture(one.config)), []).append(key)
-    memory = accelerator_memory()
     for (shape, _), batch in batches.items():
-        size = room(shape[1] * shape[2], memory) if memory else len(batch)
+        size = at_once(math.prod(shape[1:]))
         for first in range(0, len(batch), size):
             _run_batch(field, batch[first : first + size], rung)
     costs = {}
@@ -181,7 +180,7 @@ def _finish(field: Field, key: str, rung: Rung, run: Run) -> None:
     seconds = before + run.seconds + time.perf_counter() - begin
     known = {name: encoded.about[name] for name in KEPT} | {"seconds_encode": seconds}
     known["sweep_setting"] = setting
-    record = store_file(job, request.image, encoded.data, known, field.folder)
+    record = store_file(job, request.signal, encoded.data, known, field.folder)
     leave(record, field.folder)
     cost = OBJECTIVES[field.plan.sweep.objective](record)
     _record(field, key, rung, run, cost, file=record)
