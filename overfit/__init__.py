@@ -29,6 +29,7 @@ def encode(
     steps: int = 1000,
     seed: int = 0,
     set: dict[str, Any] | None = None,
+    base: str | None = None,
     checkpoint: str | None = None,
     progress: Callable | None = None,
 ) -> bytes | list[bytes]:
@@ -40,6 +41,7 @@ def encode(
       target_bpp, target_psnr: searches lmbda for this size (bits per pixel) or quality (dB).
       steps: length of stage 1; stage 2 takes a tenth more.
       set: {dotted path: value} overrides of the preset's configuration.
+      base: name, file or identity of a base to start from, which the decoder needs as well.
       checkpoint: folder in which an interrupted run is found and continued.
       progress: called with an `overfit.fitting.run.Progress` about once a second.
 
@@ -51,7 +53,7 @@ def encode(
     from overfit.fitting.target import checked_target
 
     target = checked_target(target_bpp, target_psnr)
-    options = Options(method, preset, lmbda, steps, seed, set or {}, target, checkpoint)
+    options = Options(method, preset, lmbda, steps, seed, set or {}, target, base, checkpoint)
     many = isinstance(images, list | tuple)
     requests = [Request(image, options) for image in (images if many else [images])]
     encoded = encode(requests, progress)

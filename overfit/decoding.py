@@ -5,7 +5,10 @@ from typing import Any
 import numpy as np
 
 from overfit import method
+from overfit.bases import library
+from overfit.bases.base import Base
 from overfit.coding import container
+from overfit.errors import UserError
 
 _PAYLOADS = ("networks", "latents", "base_stream")
 
@@ -16,22 +19,40 @@ def open_sections(data: bytes) -> tuple[method.Method, list[bytes]]:
     return codec, container.unpack(data, len(codec.sections))
 
 
+def base_of(data: bytes) -> Base | None:
+    """The base that a file was made with, None for none.
+
+    Raises:
+      UserError: it is not here, or belongs to another method.
+    """
+    prefix = container.base_of(data)
+    if not prefix:
+        return None
+    entry = library.of_file(prefix)
+    base = entry.load()
+    if base.method != container.method_of(data):
+        raise UserError(f"the file is damaged: its base '{entry.name}' is of method {base.method}")
+    return base
+
+
 def decode(data: bytes) -> np.ndarray:
     """uint8 [height, width, 3], or [height, width] for grey.
 
     Raises UserError for anything but an intact .ovf file.
     """
     codec, sections = open_sections(data)
-    return codec.reconstruct(codec.read(sections, None), None)
+    base = base_of(data)
+    return codec.reconstruct(codec.read(sections, base), base)
 
 
 def info(data: bytes) -> dict[str, Any]:
     """What the file says without decoding its latents; the keys are those of CONTRACT.md."""
     codec, sections = open_sections(data)
-    about = codec.describe(sections)
+    about = codec.describe(sections, base_of(data))
     pixels = about["width"] * about["height"] * about["frames"]
     return {
         "method": codec.name,
+        "base": container.base_of(data).hex() or None,
         **about,
         "pixels": pixels,
         "bytes": len(data),

@@ -1,1 +1,1 @@
-"""Bases: what a decoder knows before it opens a file, as files named by the hash of their content."""
+"""Bases: what a decoder knows before it opens a file, in files known by their content's hash."""

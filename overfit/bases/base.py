@@ -15,7 +15,6 @@ import hashlib
 import json
 import math
 import zlib
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -96,13 +95,15 @@ def unpack(data: bytes) -> Base:
         description = json.loads(content[start : start + length])
         inflate = zlib.decompressobj()
         values = inflate.decompress(content[start + length :], MAX_BYTES)
+        if not inflate.eof:
+            raise ValueError("its arrays are cut off, or too large")
         return Base(
             str(description["method"]),
             dict(description["settings"]),
             _arrays(description["arrays"], values),
             dict(description["card"]),
         )
-    except (ValueError, KeyError, TypeError, zlib.error) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, zlib.error) as error:
         raise UserError(f"the base is damaged: {error}") from error
 
 
@@ -119,6 +120,19 @@ def _arrays(listed: list, values: bytes) -> dict[str, Prior]:
     return arrays
 
 
-def centers(priors: Mapping[str, Prior]) -> dict[str, np.ndarray]:
-    """float32 values of a network of a base."""
-    return {name: prior.center.value() for name, prior in priors.items()}
+class Start(NamedTuple):
+    """A base as a fit sees it."""
+
+    networks: dict[str, dict[str, np.ndarray]]  # float32
+    scales: dict[str, dict[str, np.ndarray]]  # shape=(), float32: Laplace, of the changes
+
+
+def start(base: Base) -> Start:
+    networks: dict[str, dict] = {}
+    scales: dict[str, dict] = {}
+    for path, prior in base.arrays.items():
+        network, name = path.split("/")
+        networks.setdefault(network, {})[name] = prior.center.value()
+        scale = np.float32(2.0 ** (prior.spread / 4 - 16))
+        scales.setdefault(network, {})[name] = np.asarray(scale)
+    return Start(networks, scales)

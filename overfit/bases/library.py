@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from overfit.bases.base import Base, identity, unpack
+from overfit.coding.container import BASE_BYTES
 from overfit.errors import UserError
 from overfit.io.atomic import atomic_write
 
 EXTENSION = ".ovb"
-PREFIX_BYTES = 3  # of its identity, in the files that need a base
 
 
 class Entry(NamedTuple):
@@ -28,7 +28,7 @@ class Entry(NamedTuple):
     @property
     def prefix(self) -> bytes:
         """What names it in a file."""
-        return bytes.fromhex(self.identity)[:PREFIX_BYTES]
+        return bytes.fromhex(self.identity)[:BASE_BYTES]
 
 
 def folder() -> Path:
@@ -101,7 +101,9 @@ def of_file(prefix: bytes) -> Entry:
         return next(iter(found.values()))
     digits = prefix.hex()
     if found:
-        raise UserError(f"more than one base here begins with {digits}: remove all but the right one")
+        raise UserError(
+            f"more than one base here begins with {digits}: remove all but the right one"
+        )
     raise UserError(
         f"the file needs the base {digits}..., which is not here; get its file from whoever made "
         "this one and say: overfit bases import FILE"

@@ -6,8 +6,6 @@ is sent likewise, after a bit that says whether there is any; the scale is then 
 the changes that the base has seen.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -20,25 +18,17 @@ _SCALES = laplace.MAX_SCALE_INDEX // _SCALE_STEP + 1
 
 
 class Quantized(NamedTuple):
-    """theta = k * 2^-e, or that much more than the center of its prior."""
+    """theta = k * 2^-e."""
 
     k: np.ndarray  # int64, the array's shape
     e: int  # 0 .. MAX_EXPONENT
-    prior: Prior | None = None
 
     def value(self) -> np.ndarray:
-        """float32 theta, exact while it has no more than 24 bits."""
-        theta = self.k * 2.0**-self.e
-        if self.prior is not None:
-            theta = theta + self.prior.center.k * 2.0**-self.prior.center.e
-        return theta.astype(np.float32)
+        """float32, exact while |k| < 2^24."""
+        return (self.k * 2.0**-self.e).astype(np.float32)
 
-    def fixed(self, bits: int) -> np.ndarray:
-        """theta in units of 2^-bits, which must be no coarser than the steps: int64."""
-        theta = self.k << (bits - self.e)
-        if self.prior is not None:
-            theta = theta + (self.prior.center.k << (bits - self.prior.center.e))
-        return theta
+    def absolute(self) -> "Quantized":
+        return self
 
 
 class Prior(NamedTuple):
@@ -48,15 +38,34 @@ class Prior(NamedTuple):
     spread: int  # of changes: a Laplace scale of 2^(spread / 4 - 16)
 
 
+class Change(NamedTuple):
+    """theta = k * 2^-e more than the center of its prior."""
+
+    k: np.ndarray  # int64, the array's shape
+    e: int  # 0 .. MAX_EXPONENT
+    prior: Prior
+
+    def value(self) -> np.ndarray:
+        """float32 theta, exact while it has no more than 24 bits."""
+        return self.absolute().value()
+
+    def absolute(self) -> Quantized:
+        """theta itself."""
+        center = self.prior.center
+        e = max(self.e, center.e)
+        return Quantized((self.k << (e - self.e)) + (center.k << (e - center.e)), e)
+
+
 _CORRECTIONS = 8  # scales of a change that can be chosen: half octaves, -4 .. 3 from the prior's
 
 
-def quantize(theta: np.ndarray, e: int, prior: Prior | None = None) -> Quantized:
+def quantize(theta: np.ndarray, e: int, prior: Prior | None = None) -> Quantized | Change:
     """theta, or its change, rounded to multiples of 2^-e."""
     theta = np.asarray(theta, np.float64)
-    if prior is not None:
-        theta = theta - prior.center.k * 2.0**-prior.center.e
-    return Quantized(np.rint(theta * 2.0**e).astype(np.int64), e, prior)
+    if prior is None:
+        return Quantized(np.rint(theta * 2.0**e).astype(np.int64), e)
+    change = theta - prior.center.k * 2.0**-prior.center.e
+    return Change(np.rint(change * 2.0**e).astype(np.int64), e, prior)
 
 
 def _model(k: np.ndarray, scale: int) -> tuple[np.ndarray, np.ndarray]:
@@ -84,38 +93,41 @@ def _known_scale(prior: Prior, e: int, correction: int) -> int:
     return min(max(scale, 0), _SCALES - 1)
 
 
-def _best_correction(array: Quantized) -> tuple[int, float]:
+def _best_correction(array: Change) -> tuple[int, float]:
     """(correction, bits) of the cheapest model for a change."""
     scales = [_known_scale(array.prior, array.e, c) for c in range(_CORRECTIONS)]
     scale, cost = _cheapest(array.k, scales)
     return scales.index(scale), cost
 
 
-def bits(array: Quantized) -> float:
+def bits(array: Quantized | Change) -> float:
     """Size of an array's code."""
     exponent = np.log2(MAX_EXPONENT + 1)
-    if array.prior is None:
+    if isinstance(array, Quantized):
         return best_scale(array.k)[1] + np.log2(_SCALES) + exponent
     if not array.k.any():
         return 1.0
     return 1 + exponent + np.log2(_CORRECTIONS) + _best_correction(array)[1]
 
 
-def code_array(
-    coder, array: Quantized | None, shape: tuple[int, ...], prior: Prior | None = None
-) -> Quantized:
-    """Writes the array with an encoder, or reads one of that shape with a decoder (array None).
-
-    prior: of the base, on both sides.
-    """
-    if prior is not None and not coder.uniform(None if array is None else int(array.k.any()), 2):
-        return Quantized(np.zeros(shape, np.int64), 0, prior)
+def code_array(coder, array: Quantized | None, shape: tuple[int, ...]) -> Quantized:
+    """Writes the array with an encoder, or reads one of that shape with a decoder (array None)."""
     e = coder.uniform(None if array is None else array.e, MAX_EXPONENT + 1)
-    if prior is None:
-        scale = coder.uniform(None if array is None else best_scale(array.k)[0], _SCALES)
-    else:
-        correction = None if array is None else _best_correction(array)[0]
-        scale = _known_scale(prior, e, coder.uniform(correction, _CORRECTIONS))
-    values = np.zeros(shape, np.int64) if array is None else array.k
-    k = coder.code(None if array is None else values.ravel(), *_model(values, scale))
-    return Quantized(k.reshape(shape), e, prior)
+    scale = coder.uniform(None if array is None else best_scale(array.k)[0], _SCALES)
+    return Quantized(_code(coder, None if array is None else array.k, shape, scale), e)
+
+
+def code_change(coder, array: Change | None, prior: Prior) -> Change:
+    """Likewise a change against a prior that both sides know."""
+    shape = prior.center.k.shape
+    if not coder.uniform(None if array is None else int(array.k.any()), 2):
+        return Change(np.zeros(shape, np.int64), 0, prior)
+    e = coder.uniform(None if array is None else array.e, MAX_EXPONENT + 1)
+    correction = coder.uniform(None if array is None else _best_correction(array)[0], _CORRECTIONS)
+    scale = _known_scale(prior, e, correction)
+    return Change(_code(coder, None if array is None else array.k, shape, scale), e, prior)
+
+
+def _code(coder, k: np.ndarray | None, shape: tuple[int, ...], scale: int) -> np.ndarray:
+    model = _model(np.zeros(shape, np.int64), scale)
+    return coder.code(None if k is None else k.ravel(), *model).reshape(shape)

@@ -33,7 +33,7 @@ def encode(
     for i, one in enumerate(fits):
         # A search adapts lambda to its image: the runs of two have nothing in common.
         alone = i if one.options.target is not None else None
-        key = (one.signal.shape, one.options.method, architecture(one.config), alone)
+        key = one.signal.shape, one.options.method, architecture(one.config), one.base_prefix, alone
         groups.setdefault(key, []).append(i)
     results: dict[int, Encoded] = {}
     for members in groups.values():

@@ -13,6 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from overfit import decoding, method, settings
+from overfit.bases import library
+from overfit.bases.base import Base, Start
+from overfit.bases.base import start as start_from
 from overfit.coding import container
 from overfit.engine import fit, parameter_steps
 from overfit.engine.schedule import Schedule
@@ -43,6 +46,7 @@ class Options(NamedTuple):
     seed: int = 0
     set: dict[str, Any] = {}
     target: Target | None = None
+    base: str | None = None  # name, file or identity; None for none
     checkpoint: str | None = None
 
 
@@ -101,12 +105,21 @@ class Fit(NamedTuple):
     config: Any  # with the schedule
     signal: np.ndarray  # uint8 [channels, height, width]
     options: Options
+    base: Base | None = None
+    base_prefix: bytes = b""  # what names it in a file
 
 
 def checked(request: Request) -> Fit:
     """Raises UserError for a bad image or options."""
     codec, preset, config = configuration(request.options)
-    return Fit(codec, preset, config, as_planes(request.image), request.options)
+    one = Fit(codec, preset, config, as_planes(request.image), request.options)
+    if request.options.base is None:
+        return one
+    entry = library.find(request.options.base)
+    base = entry.load()
+    if base.method != codec.name:
+        raise UserError(f"the base '{entry.name}' is of method {base.method}, not {codec.name}")
+    return one._replace(base=base, base_prefix=entry.prefix)
 
 
 def architecture(config):
@@ -147,29 +160,38 @@ def _schedule(one: Fit) -> Schedule:
 
 @functools.lru_cache(maxsize=32)
 def _initializer(init: Callable, config) -> Callable:
-    def start(key, signal, schedule):
+    def start(key, signal, schedule, base):
         key_params, key_noise = jax.random.split(key)
-        return fit.initial_state(init(key_params, signal, None, config), key_noise, schedule)
+        return fit.initial_state(init(key_params, signal, base, config), key_noise, schedule)
 
-    return jax.jit(jax.vmap(start))
+    return jax.jit(jax.vmap(start, in_axes=(0, 0, 0, None)))
 
 
-def start(group: Group) -> tuple[fit.FitState, fit.Task]:
-    """States and tasks of a group at step 0. Each fit gets what it would get alone."""
+def start(group: Group, base: Start | None = None) -> tuple[fit.FitState, fit.Task]:
+    """States and tasks of a group at step 0. Each fit gets what it would get alone.
+
+    base: instead of that of the requests.
+    """
+    if base is None and group.fits[0].base is not None:
+        base = start_from(group.fits[0].base)
     signals = jnp.asarray(np.stack([one.signal for one in group.fits]), jnp.float32) / 255
     schedule = jax.tree.map(lambda *v: jnp.stack(v), *[_schedule(one) for one in group.fits])
     keys = jnp.stack([jax.random.key(one.options.seed) for one in group.fits])
     # One after the other: one compiled program for batches of any size.
     initial = _initializer(group.codec.init, group.architecture)
     parts = [
-        initial(*jax.tree.map(lambda array, i=i: array[i : i + 1], (keys, signals, schedule)))
+        initial(
+            *jax.tree.map(lambda array, i=i: array[i : i + 1], (keys, signals, schedule)),
+            base,
+        )
         for i in range(len(group.fits))
     ]
     states = jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *parts)
     # The state is donated, so that no two of its arrays may share a buffer.
     states = jax.tree.map(jnp.copy, states)
     lmbda = jnp.asarray([one.options.lmbda for one in group.fits], jnp.float32)
-    return states, fit.Task(None, signals, schedule, lmbda)
+    bases = jax.tree.map(lambda array: jnp.stack([array] * len(group.fits)), base)
+    return states, fit.Task(bases, signals, schedule, lmbda)
 
 
 def saved(one: Fit, phase: str = "fit") -> Path | None:
@@ -184,7 +206,7 @@ def saved(one: Fit, phase: str = "fit") -> Path | None:
     options = one.options
     key = checkpoint.job_key(
         one.signal, one.codec.name, one.config, options.steps, options.seed, options.lmbda,
-        options.target, versions(), device(), jax.local_device_count(),
+        options.target, one.base_prefix, versions(), device(), jax.local_device_count(),
     )  # fmt: skip
     return folder / f"{key}-{phase}.ckpt"
 
@@ -230,9 +252,9 @@ def write_files(group: Group, finished: Run) -> list[Encoded]:
 
 def _write(one: Fit, params, lmbda: float, loss: float, finished: Run) -> Encoded:
     signal = jnp.asarray(one.signal, jnp.float32) / 255
-    code = one.codec.quantize(params, None, signal, lmbda, one.config, parameter_steps.search)
-    sections = list(one.codec.write(code, None).values())
-    data = container.pack(one.codec.name, sections)
+    code = one.codec.quantize(params, one.base, signal, lmbda, one.config, parameter_steps.search)
+    sections = list(one.codec.write(code, one.base).values())
+    data = container.pack(one.codec.name, sections, one.base_prefix)
     decoded = decoding.decode(data)
     original, shown = one.signal.transpose(1, 2, 0), np.atleast_3d(decoded)
     about = decoding.info(data)
@@ -240,7 +262,6 @@ def _write(one: Fit, params, lmbda: float, loss: float, finished: Run) -> Encode
         "preset": one.preset,
         "psnr": psnr(original, shown),
         "ms_ssim": ms_ssim(original, shown),
-        "base": None,
         "lmbda": lmbda,
         "qp": None,
         "steps": one.options.steps,

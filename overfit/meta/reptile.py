@@ -1,11 +1,12 @@
 """REPTILE: networks from which a short fit goes far, learned from many short fits.
 
 An outer step fits a batch of instances from the current networks and moves these toward the mean of
-what came out. The fits are the engine's own program, so that what is learned is a start for exactly
-the fit that it will be used in.
+what comes out. The fits are the engine's own program with the rate of the networks' changes in
+their loss, so that what is learned is a start for exactly the fit that it will be used in. Beside
+the networks it learns how far, per array, fits go from them: the scales of that rate.
 
 Source: Nichol, Achiam and Schulman, "On First-Order Meta-Learning Algorithms", arXiv 1803.02999,
-section 2 (batched version); Klopp et al., arXiv 2104.xxxx, use it for in-loop networks.
+section 2, in its batched version; Klopp et al. start their upsampler from it (section 3.4).
 """
 
 from collections.abc import Callable
@@ -14,45 +15,48 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from overfit.bases.base import Start
 from overfit.engine import fit
-from overfit.engine.schedule import Schedule
+
+# Scales below would hold parameters where they are: a step of a file's integers is about as long.
+LEAST_SCALE = 2.0**-7
 
 
 class Learned(NamedTuple):
     """Where the learning is: enough to continue it."""
 
-    networks: Any  # pytree of float32: what instances start from
-    spreads: Any  # like networks, an array each, shape=(): mean |change| of the fits so far
+    start: Start  # networks, and the scales of changes
     step: Any  # shape=(), int32; outer
 
 
 def outer_step(
     learned: Learned,
-    start: Callable[[Any], tuple[fit.FitState, fit.Task]],
+    batch: Callable[[Start], tuple[fit.FitState, fit.Task]],
     loss_fn: Callable,
     config,
-    steps: int,
     rate: float,
-    memory: float = 0.9,
-) -> tuple[Learned, fit.FitState]:
+    memory: float,
+) -> tuple[Learned, fit.Report]:
     """One step toward the networks that a batch of fits ends with.
 
-    start: the states and tasks of a batch from given networks; every params has these under the
-        keys of `networks`, beside its latents.
-    rate: of the move, in (0, 1]. memory: share of the old spreads that is kept.
+    batch: states and tasks of fits that start from given networks.
+    rate: how much of the way, in (0, 1]. memory: share of the old scales that is kept.
 
-    Returns the new state and the states of the fits.
+    Returns the new state, and where the fits ended.
     """
-    states, tasks = fit.spread(*start(learned.networks))
+    networks, scales = learned.start
+    states, tasks = fit.spread(*batch(learned.start))
+    steps = tasks.schedule.steps + tasks.schedule.stage2_steps
     states = fit.advance(states, tasks, steps, loss_fn, config)
-    fitted = {name: states.best_params[name] for name in learned.networks}
-    changes = jax.tree.map(lambda new, old: new - old, fitted, learned.networks)
-    networks = jax.tree.map(
-        lambda old, change: old + rate * jnp.mean(change, axis=0), learned.networks, changes
-    )
-    spreads = jax.tree.map(
-        lambda old, change: memory * old + (1 - memory) * jnp.mean(jnp.abs(change)),
-        learned.spreads,
+    fitted = {name: states.best_params[name] for name in networks}
+    changes = jax.tree.map(lambda new, old: new - old, fitted, networks)
+    moved = jax.tree.map(lambda old, change: old + rate * change.mean(axis=0), networks, changes)
+    # The maximum-likelihood scale of a Laplace distribution.
+    seen = jax.tree.map(
+        lambda old, change: jnp.maximum(
+            memory * old + (1 - memory) * jnp.abs(change).mean(), LEAST_SCALE
+        ),
+        scales,
         changes,
     )
-    return Learned(networks, spreads, learned.step + 1), states
+    return Learned(Start(moved, seen), learned.step + 1), fit.report(states, tasks)

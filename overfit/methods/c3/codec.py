@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from overfit import settings
+from overfit.bases.base import Base
 from overfit.coding import integer_network, laplace
 from overfit.coding.container import read_varint, write_varint
-from overfit.coding.parameters import Quantized, code_array
+from overfit.coding.parameters import Change, Quantized, code_array, code_change
 from overfit.errors import UserError
 from overfit.methods.c3 import latent_coding
 from overfit.methods.c3.architecture import parameter_shapes
@@ -27,7 +28,7 @@ class Code(NamedTuple):
 
     config: C3Config
     shape: tuple[int, int, int]  # channels, height, width
-    parameters: dict[str, dict[str, Quantized]]  # {network: {array: Quantized}}
+    parameters: dict[str, dict[str, Quantized | Change]]  # {network: {array}}
     latents: list[np.ndarray]  # int32 [rows, columns] per grid, finest first, in bins
 
 
@@ -134,36 +135,55 @@ def _read_header(data: bytes) -> tuple[C3Config, tuple[int, int, int]]:
     return config, (channels, height, width)
 
 
-def _code_parameters(coder, parameters, config: C3Config, channels: int):
+def _code_parameters(coder, parameters, config: C3Config, channels: int, base: Base | None):
+    if base is not None:
+        check_base(base, config, channels)
+
+    def code(network: str, name: str, shape: tuple[int, ...]):
+        array = parameters and parameters[network][name]
+        if base is None:
+            return code_array(coder, array, shape)
+        return code_change(coder, array, base.arrays[f"{network}/{name}"])
+
     return {
-        network: {
-            name: code_array(coder, parameters and parameters[network][name], shape)
-            for name, shape in arrays.items()
-        }
+        network: {name: code(network, name, shape) for name, shape in arrays.items()}
         for network, arrays in parameter_shapes(config, channels).items()
     }
 
 
-def _check_exact(parameters: dict[str, dict[str, Quantized]]) -> None:
-    """The integer network is exact only for parameters of bounded size."""
-    for k, e in parameters["entropy"].values():
+def check_base(base: Base, config: C3Config, channels: int) -> None:
+    """Raises UserError unless the base has the networks of a configuration."""
+    shapes = {
+        f"{network}/{name}": shape
+        for network, arrays in parameter_shapes(config, channels).items()
+        for name, shape in arrays.items()
+    }
+    if {path: prior.center.k.shape for path, prior in base.arrays.items()} != shapes:
+        raise UserError(
+            "the base has other networks than this: another preset, --set or number of channels"
+        )
+
+
+def entropy_network(parameters: dict[str, dict[str, Quantized | Change]]) -> dict[str, Quantized]:
+    """The entropy network itself, which is exact only for parameters of bounded size."""
+    network = {name: array.absolute() for name, array in parameters["entropy"].items()}
+    for k, e in network.values():
         if np.abs(k).max(initial=0) << (integer_network.WEIGHT_BITS - e) > (
             integer_network.MAX_PARAMETER
         ):
             raise UserError("the file is damaged: a parameter of the entropy network is too large")
+    return network
 
 
 def write(code: Code, base=None) -> dict[str, bytes]:
     """{section: bytes}, in file order. Raises UserError for an image that is too large."""
-    del base
     channels, height, width = code.shape
     check_size(width, height)
-    _check_exact(code.parameters)
     networks, latents = laplace.Encoder(), laplace.Encoder()
-    _code_parameters(networks, code.parameters, code.config, channels)
+    _code_parameters(networks, code.parameters, code.config, channels, base)
     shapes = code.config.latents.shapes(height, width)
     latent_coding.code_latents(
-        latents, code.latents, shapes, code.parameters["entropy"], code.config
+        latents, code.latents, shapes, entropy_network(code.parameters), code.config
     )
     return {
         "header": _write_header(code),
@@ -172,21 +192,19 @@ def write(code: Code, base=None) -> dict[str, bytes]:
     }
 
 
-def read_networks(sections: list[bytes]) -> Code:
+def read_networks(sections: list[bytes], base=None) -> Code:
     """All but the latents: what `info` needs."""
     config, shape = _read_header(sections[0])
-    parameters = _code_parameters(laplace.Decoder(sections[1]), None, config, shape[0])
-    _check_exact(parameters)
+    parameters = _code_parameters(laplace.Decoder(sections[1]), None, config, shape[0], base)
     return Code(config, shape, parameters, [])
 
 
 def read(sections: list[bytes], base=None) -> Code:
     """The inverse of `write`. Raises UserError on damaged data."""
-    del base
-    code = read_networks(sections)
+    code = read_networks(sections, base)
     shapes = code.config.latents.shapes(*code.shape[1:])
     latents = latent_coding.code_latents(
-        laplace.Decoder(sections[2]), None, shapes, code.parameters["entropy"], code.config
+        laplace.Decoder(sections[2]), None, shapes, entropy_network(code.parameters), code.config
     )
     return code._replace(latents=latents)
 
@@ -199,9 +217,9 @@ def reconstruct(code: Code, base=None) -> np.ndarray:
     return image[0] if code.shape[0] == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
 
 
-def describe(sections: list[bytes]) -> dict:
+def describe(sections: list[bytes], base=None) -> dict:
     """What the header and the networks say, for `overfit info`."""
-    code = read_networks(sections)
+    code = read_networks(sections, base)
     channels, height, width = code.shape
     arrays = [a for network in code.parameters.values() for a in network.values()]
     return {

@@ -6,14 +6,14 @@ The figures of the C3 paper's appendix E (arXiv 2312.02753), for any file.
 import numpy as np
 
 from overfit.method import Inspection, Plane
-from overfit.methods.c3.codec import Code
+from overfit.methods.c3.codec import Code, entropy_network
 from overfit.methods.c3.latent_coding import latent_bits
 
 
 def inspect(code: Code, base=None) -> Inspection:
     """The latent grids, finest first, with the bits of every latent, and where these lie."""
     del base
-    spent = latent_bits(code.latents, code.parameters["entropy"], code.config)
+    spent = latent_bits(code.latents, entropy_network(code.parameters), code.config)
     planes, bit_map = [], np.zeros(code.shape[1:])
     for k, values, bits in zip(code.config.latents.octaves(), code.latents, spent, strict=True):
         rows, columns = values.shape

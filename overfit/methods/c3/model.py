@@ -47,11 +47,14 @@ def _layers(key, sizes: tuple[int, ...]) -> dict[str, jax.Array]:
 def init(key, signal, base, config: C3Config):
     """Parameters to start from: zero latents, random networks, zero residual layers (A.1).
 
-    Raises UserError for an image that no file can hold, before anything is fitted.
+    The networks are the base's, if there is one. Raises UserError for an image that no file can
+    hold, before anything is fitted.
     """
-    del base
     channels, height, width = signal.shape
     check_size(width, height)
+    latents = jnp.zeros(sum(h * w for h, w in config.latents.shapes(height, width)))
+    if base is not None:
+        return {"latents": latents} | {n: dict(arrays) for n, arrays in base.networks.items()}
     key_entropy, key_synthesis = jax.random.split(key)
     sizes = entropy_sizes(config)
     if config.entropy.per_grid == "separate":
@@ -69,7 +72,6 @@ def init(key, signal, base, config: C3Config):
         synthesis[f"residual_b{i}"] = jnp.zeros(channels)
     if config.synthesis.upsampling == "learned":
         synthesis["upsampling"] = jnp.asarray(bicubic_kernel(), jnp.float32)
-    latents = jnp.zeros(sum(h * w for h, w in config.latents.shapes(height, width)))
     return {"latents": latents, "entropy": entropy, "synthesis": synthesis}
 
 
@@ -234,8 +236,10 @@ def synthesize(weights, planes: list, shape, config: C3Config):
 
 
 def loss(params, base, signal, key, anneal: Anneal, lmbda, config: C3Config):
-    """MSE + lmbda * latent bits per pixel (Eq. 4), and both terms."""
-    del base
+    """MSE + lmbda * latent bits per pixel (Eq. 4), and both terms.
+
+    With a base the rate also has what the networks' changes cost.
+    """
     _, height, width = signal.shape
     shapes = config.latents.shapes(height, width)
     in_bins = quantized(params["latents"], shapes, key, anneal, config)
@@ -243,4 +247,15 @@ def loss(params, base, signal, key, anneal: Anneal, lmbda, config: C3Config):
     planes = split(config.latents.q_step * in_bins, shapes)
     image = synthesize(params["synthesis"], planes, signal.shape, config)
     distortion = jnp.mean(jnp.square(image - signal))
-    return distortion + lmbda * bits / (height * width), Aux(distortion, bits)
+    rate = bits if base is None else bits + network_bits(params, base)
+    return distortion + lmbda * rate / (height * width), Aux(distortion, bits)
+
+
+def network_bits(params, base):
+    """About what the changes of the networks against their base cost, in bits, shape ()."""
+    costs = [
+        distributions.change_bits(params[network][name] - center, base.scales[network][name]).sum()
+        for network, arrays in base.networks.items()
+        for name, center in arrays.items()
+    ]
+    return sum(costs)
