@@ -18,7 +18,7 @@ ALLOWED = {
     "nn": set(),
     "coding": {"method"},  # numbers of methods
     "bases": {"coding", "io"},
-    "meta": {"bases", "coding", "engine", "fitting", "io", "method"},
+    "meta": {"bases", "coding", "engine", "fitting", "io", "settings"},
     "methods": {"nn", "bases", "coding", "method", "settings"},
     "engine": {"nn", "method"},
     "metrics": set(),
@@ -33,8 +33,8 @@ ALLOWED = {
     "display": set(),
     "watching": {"display", "io", "jobs"},
     "commands": {
-        "codecs", "decoding", "display", "evaluation", "fitting", "io", "jobs", "report",
-        "settings", "sweeping", "watching",
+        "bases", "codecs", "decoding", "display", "evaluation", "fitting", "io", "jobs", "meta",
+        "report", "settings", "sweeping", "watching",
     },
     "cli": {"commands", "io", "jobs", "overfit"},
     "overfit": {"decoding", "fitting"},  # __init__.py

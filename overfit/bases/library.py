@@ -53,7 +53,9 @@ def _read(path: Path) -> tuple[bytes, Base]:
         raise UserError(f"'{path}': {error}") from error
 
 
-def _entry(path: Path) -> Entry:
+def load(path: str | os.PathLike[str]) -> Entry:
+    """The base in a file; raises UserError for one that cannot be read."""
+    path = Path(path)
     return Entry(path.stem, identity(_bytes(path)), path)
 
 
@@ -65,7 +67,7 @@ def _files() -> Iterator[Path]:
 
 def entries() -> list[Entry]:
     """All bases, the shipped ones first."""
-    return [_entry(path) for path in _files()]
+    return [load(path) for path in _files()]
 
 
 def find(text: str) -> Entry:
@@ -75,7 +77,7 @@ def find(text: str) -> Entry:
       UserError: there is none, or more than one.
     """
     if text.endswith(EXTENSION) or os.sep in text:
-        return _entry(Path(text))
+        return load(text)
     known = entries()
     found = [entry for entry in known if entry.name == text] or [
         entry for entry in known if len(text) >= 6 and entry.identity.startswith(text)
@@ -125,4 +127,4 @@ def add(path: str | os.PathLike[str], name: str | None = None) -> Entry:
     target = folder() / f"{name}{EXTENSION}"
     with atomic_write(target) as file:
         file.write(data)
-    return _entry(target)
+    return load(target)

@@ -164,7 +164,7 @@ def _look(learned: Learned, held_out: list[np.ndarray], plan: Plan) -> float | N
     for image in held_out:
         top, left = ((side - plan.crop) // 2 for side in image.shape[:2])
         crops.append(np.ascontiguousarray(image[top : top + plan.crop, left : left + plan.crop]))
-    lmbdas = np.exp(np.linspace(*np.log(plan.lmbdas), len(crops)))
+    lmbdas = np.geomspace(*plan.lmbdas, len(crops))
     group = _group(crops, list(lmbdas), plan, 0)
     states, tasks = fit.spread(*start(group, learned.start))
     steps = tasks.schedule.steps + tasks.schedule.stage2_steps
@@ -186,7 +186,7 @@ def _base(learned: Learned, plan: Plan, names: list[str], curve: list) -> Base:
     networks, scales = jax.tree.map(np.asarray, learned.start)
     arrays = {
         f"{network}/{name}": Prior(
-            quantize(array, CENTER_BITS),
+            quantize(array, CENTER_BITS).absolute(),
             round(4 * (np.log2(scales[network][name]) + 16)),
         )
         for network, arrays in networks.items()
