@@ -247,7 +247,7 @@ def loss(params, base, signal, key, anneal: Anneal, lmbda, config: C3Config):
     planes = split(config.latents.q_step * in_bins, shapes)
     image = synthesize(params["synthesis"], planes, signal.shape, config)
     distortion = jnp.mean(jnp.square(image - signal))
-    rate = bits if base is None else network_bits(params, base) + bits
+    rate = bits if base is None else jnp.add(bits, network_bits(params, base))
     return distortion + lmbda * rate / (height * width), Aux(distortion, bits)
 
 
