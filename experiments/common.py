@@ -10,7 +10,7 @@ from pathlib import Path
 # Before JAX starts: devices on CPU share the work, as the command line arranges it.
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(min(4, os.cpu_count() or 1)))
 
-from overfit.fitting import groups  # noqa: E402
+from overfit.fitting import origin  # noqa: E402
 from overfit.io.images import load_image  # noqa: E402
 from overfit.io.json_file import write_json  # noqa: E402
 
@@ -35,8 +35,8 @@ def machine() -> dict:
     return {
         "cpu": model,
         "cores": os.cpu_count(),
-        "device": groups.device(),
-        "versions": groups.versions(),
+        "device": origin.device(),
+        "versions": origin.versions(),
     }
 
 

@@ -56,7 +56,9 @@ def main() -> None:
     for strategy in STRATEGIES:
         with batch_display(False) as show:
             plan = Plan(space, strategy, crop=arguments.crop)
-            summary, failures = sweep(instances, plan, Path(arguments.output) / strategy, show)
+            summary, failures = sweep(
+                instances, plan, Path(arguments.output) / strategy, progress=show
+            )
         if failures:
             raise SystemExit("\n".join(map(str, failures)))
         lines[strategy] = summary["results"]

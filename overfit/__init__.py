@@ -8,6 +8,7 @@ Importing this package imports no JAX, and decoding needs none.
 """
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -30,18 +31,23 @@ def encode(
     seed: int = 0,
     set: dict[str, Any] | None = None,
     base: str | None = None,
+    patch: tuple[int, int, int] | None = None,
+    fps: float = 25,
     checkpoint: str | None = None,
     progress: Callable | None = None,
 ) -> bytes | list[bytes]:
-    """Encodes one image to the bytes of an .ovf file, or a list of images to a list of them.
+    """Encodes an image or a clip to the bytes of an .ovf file, or a list of them to a list.
 
     Args:
-      images: uint8 [H, W, 3] or [H, W]; those of a list that have equal shapes are fitted together.
+      images: uint8 [H, W, 3] or [H, W], clips [T, H, W, 3]; those of a list that have equal shapes
+        are fitted together.
       lmbda: weight of the rate, in squared error (signal in [0, 1]) per bit per pixel.
       target_bpp, target_psnr: searches lmbda for this size (bits per pixel) or quality (dB).
+      base: name, file or identity of a base to start from, which the decoder needs as well.
+      patch: (frames, rows, columns) of the parts that a clip is fitted in; by default C3's rule.
+      fps: frames per second of a clip.
       steps: length of stage 1; stage 2 takes a tenth more.
       set: {dotted path: value} overrides of the preset's configuration.
-      base: name, file or identity of a base to start from, which the decoder needs as well.
       checkpoint: folder in which an interrupted run is found and continued.
       progress: called with an `overfit.fitting.run.Progress` about once a second.
 
@@ -51,11 +57,18 @@ def encode(
     from overfit.fitting.encode import encode, forget
     from overfit.fitting.groups import Options, Request
     from overfit.fitting.target import checked_target
+    from overfit.io.clips import Clip
 
     target = checked_target(target_bpp, target_psnr)
-    options = Options(method, preset, lmbda, steps, seed, set or {}, target, base, checkpoint)
+    options = Options(
+        method, preset, lmbda, steps, seed, set or {}, target, base, patch, checkpoint
+    )
     many = isinstance(images, list | tuple)
-    requests = [Request(image, options) for image in (images if many else [images])]
+    rate = Fraction(fps).limit_denominator(1001)
+    requests = [
+        Request(Clip((signal,), rate) if np.ndim(signal) == 4 else signal, options)
+        for signal in (images if many else [images])
+    ]
     encoded = encode(requests, progress)
     for request in requests:
         forget(request)
@@ -63,7 +76,7 @@ def encode(
 
 
 def decode(data: bytes) -> np.ndarray:
-    """Decodes an .ovf file to uint8 [H, W, 3], or [H, W] for grey.
+    """Decodes an .ovf file to uint8 [H, W, 3], or [H, W] for grey; a clip to [T, H, W, 3].
 
     Raises:
       UserError: the data are damaged or no .ovf file.

@@ -1,13 +1,14 @@
 """From the bytes of an .ovf file back to a signal, and what a file says of itself. No JAX."""
 
+import io
 from typing import Any
 
 import numpy as np
 
-from overfit import method
+from overfit import clip_decoding, method
 from overfit.bases import library
 from overfit.bases.base import Base
-from overfit.coding import container
+from overfit.coding import clip_container, container
 from overfit.errors import UserError
 
 _PAYLOADS = ("networks", "latents", "base_stream")
@@ -36,10 +37,12 @@ def base_of(data: bytes) -> Base | None:
 
 
 def decode(data: bytes) -> np.ndarray:
-    """uint8 [height, width, 3], or [height, width] for grey.
+    """uint8 [height, width, 3], or [height, width] for grey; a clip has the frames before these.
 
     Raises UserError for anything but an intact .ovf file.
     """
+    if clip_container.is_clip(data):
+        return np.stack(list(clip_decoding.decode_frames(io.BytesIO(data))))
     codec, sections = open_sections(data)
     base = base_of(data)
     return codec.reconstruct(codec.read(sections, base), base)
@@ -47,6 +50,8 @@ def decode(data: bytes) -> np.ndarray:
 
 def info(data: bytes) -> dict[str, Any]:
     """What the file says without decoding its latents; the keys are those of CONTRACT.md."""
+    if clip_container.is_clip(data):
+        return clip_decoding.info(io.BytesIO(data))
     codec, sections = open_sections(data)
     about = codec.describe(sections, base_of(data))
     pixels = about["width"] * about["height"] * about["frames"]

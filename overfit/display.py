@@ -18,8 +18,9 @@ def _clock(seconds: float) -> str:
 
 
 def _figures(progress) -> str:
+    rounds = f"round {progress.round}/{progress.rounds}  " if progress.rounds > 1 else ""
     return (
-        f"step {progress.step}/{progress.total}  loss {progress.loss:.3e}  "
+        f"{rounds}step {progress.step}/{progress.total}  loss {progress.loss:.3e}  "
         f"{progress.bpp:.3f} bpp  {progress.psnr:.2f} dB  "
         f"{progress.steps_per_second:.1f} steps/s  {_clock(progress.seconds_left)} left"
     )
@@ -40,6 +41,11 @@ class Silent(_Plain):
 
     def __call__(self, *_) -> None:
         return None
+
+
+def _tells(event) -> bool:
+    """Whether a job has ended with a file, or has failed; a course of a sweep only has files."""
+    return event.failure is not None or (event.record is not None and "bpp" in event.record)
 
 
 def _outcome(event, ended: int, count: int) -> str:
@@ -73,7 +79,7 @@ class JobLines(_Plain):
         self._last = time.monotonic()
 
     def __call__(self, event, ended: int, count: int) -> None:
-        if event.record is not None or event.failure is not None:
+        if _tells(event):
             print(_outcome(event, ended, count), file=sys.stderr, flush=True)
         elif event.step is not None and time.monotonic() - self._last >= LINE_SECONDS:
             self._last = time.monotonic()
@@ -133,7 +139,7 @@ class JobBars(_Live):
                 self._fits[job] = self._bars.add_task("", total=event.step.total)
             text = f"{job}: {_figures(event.step)}"
             self._bars.update(self._fits[job], completed=event.step.step, description=text)
-        elif event.record is not None or event.failure is not None:
+        elif _tells(event):
             if job in self._fits:
                 self._bars.remove_task(self._fits.pop(job))
             self._bars.console.print(_outcome(event, ended, count), markup=False, highlight=False)

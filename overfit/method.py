@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from overfit.errors import UserError
 
 METHODS = {"c3": "overfit.methods.c3"}  # name -> module that defines METHOD
-METHOD_IDS = {"c3": 1}  # name -> number in the file header; a number is never used again
+# Name -> number in the file header; a number is never used again.
+METHOD_IDS = {"c3": 1, "upsampler": 2}
 
 
 class Aux(NamedTuple):
@@ -27,6 +28,14 @@ class Anneal(NamedTuple):
     temperature: Any  # shape=(), float32; of the soft rounding
     noise: Any  # shape=(), float32; shape or width of the noise
     hard: Any  # shape=(), bool; True in stage 2, where latents are rounded
+
+
+class Phase(NamedTuple):
+    """A short fit before the real one, by the same `loss`, that finds where that should start."""
+
+    steps: int  # of stage 1; it has no stage 2
+    init: Callable  # like `Method.init`
+    finish: Callable  # finish(params of this fit, params of `Method.init`) -> where to start
 
 
 class Plane(NamedTuple):
@@ -60,6 +69,9 @@ class Method(NamedTuple):
     describe(sections, base) -> {name: value}: what `overfit info` says about a file.
     presets: name -> config.
     inspect(code, base) -> Inspection: where the bits go; None where a method cannot tell.
+    first_phase(config) -> Phase, or None where a config needs none; None for a method without any.
+    frames(sections, base) -> iterator of the uint8 frames of a clip, each as soon as the symbols
+        that it needs are decoded; None for a method without clips.
     """
 
     name: str
@@ -74,6 +86,8 @@ class Method(NamedTuple):
     describe: Callable
     presets: Mapping[str, Any]
     inspect: Callable | None = None
+    first_phase: Callable | None = None
+    frames: Callable | None = None
 
 
 def load(name: str) -> Method:

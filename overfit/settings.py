@@ -71,12 +71,12 @@ def _converted(value, kind):
         raise ValueError(f"expected {'a whole number' if kind is int else 'a number'}") from None
 
 
-def parse_assignments(pairs: list[str]) -> dict[str, str]:
+def parse_assignments(pairs: list[str], option: str = "--set") -> dict[str, str]:
     """["a.b=1", ...] -> {"a.b": "1"}; raises UserError where the '=' is missing."""
     assignments = {}
     for pair in pairs:
         path, equals, value = pair.partition("=")
         if not equals or not path:
-            raise UserError(f"--set takes key=value, not '{pair}'")
+            raise UserError(f"{option} takes key=value, not '{pair}'")
         assignments[path.strip()] = value.strip()
     return assignments

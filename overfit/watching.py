@@ -72,7 +72,7 @@ def _described(event: Event, ended: int, count: int) -> dict:
         what |= {"event": "step"} | event.step._asdict()
     elif event.record is not None:
         kept = ("key", "file", "bytes", "bpp", "psnr", "seconds_encode", "seconds_decode")
-        what |= {"event": "done"} | {key: event.record[key] for key in kept}
+        what |= {"event": "done"} | {key: event.record.get(key) for key in kept}
     elif event.failure is not None:
         what |= {"event": "failed", "error": event.failure.error}
     return what
@@ -109,7 +109,7 @@ def _scalars(folder: str) -> Iterator[Watcher]:
                 writer.add_scalar(figure, getattr(step, figure), step.step)
         if record is not None:
             for figure in ("bpp", "psnr"):
-                if record[figure] is not None:
+                if record.get(figure) is not None:
                     writer.add_scalar(f"file/{figure}", record[figure], record.get("steps"))
             writers.pop(name).close()
 

@@ -60,14 +60,56 @@ def sections(data: bytes) -> list[bytes]:
     crc = zlib.crc32(data[:4] + data[8:])
     require(crc == int.from_bytes(data[4:8], "big"), "wrong CRC")
     require(data[3] & 15 == 1, "not a c3 file")
-    header, position = varint(data, 8)
+    return split(data[8:])
+
+
+def split(data: bytes) -> list[bytes]:
+    header, position = varint(data, 0)
     networks, position = varint(data, position)
     require(position + header + networks <= len(data), "a section is too long")
     body = data[position:]
     return [body[:header], body[header : header + networks], body[header + networks :]]
 
 
+class Clip(NamedTuple):
+    size: list[int]  # frames, height, width
+    rate: Fraction
+    patches: list[tuple[list[int], list[int], list[bytes]]]  # start, size, sections
+
+
+def clip(data: bytes) -> Clip:
+    """Section 2.1; every patch must be intact."""
+    require(data[:4] == b"OVF\x10", "no clip")
+    length, position = varint(data, 8)
+    end = position + length
+    crc = zlib.crc32(data[:4] + data[8:end])
+    require(end <= len(data) and crc == int.from_bytes(data[4:8], "big"), "wrong CRC of the head")
+    numbers = []
+    while position < end:
+        number, position = varint(data, position)
+        numbers.append(number)
+    require(len(numbers) >= 9 and min(numbers[1:9]) >= 1 and numbers[0] == 1, "impossible head")
+    size, side, patches = numbers[1:4], numbers[6:9], []
+    starts = [
+        [t, y, x]
+        for t in range(0, size[0], side[0])
+        for y in range(0, size[1], side[1])
+        for x in range(0, size[2], side[2])
+    ]
+    require(len(numbers) == 9 + len(starts), "another number of patches")
+    for start, length in zip(starts, numbers[9:], strict=True):
+        body = data[end + 4 : end + length]
+        crc = int.from_bytes(data[end : end + 4], "big")
+        require(length >= 4 and zlib.crc32(body) == crc, "wrong CRC of a patch")
+        inside = [min(a, n - b) for a, n, b in zip(side, size, start, strict=True)]
+        patches.append((start, inside, split(body)))
+        end += length
+    return Clip(size, Fraction(numbers[4], numbers[5]), patches)
+
+
 class Header(NamedTuple):
+    is_clip: bool
+    frames: int
     width: int
     height: int
     channels: int
@@ -85,9 +127,17 @@ class Header(NamedTuple):
     residual_layers: int
     entropy_widths: list[int]
     synthesis_widths: list[int]
+    frame: int = -1  # radius, -1 for none
+    mask: int = 0
+    per_frame: int = 1
+    places: tuple[tuple[int, int], ...] = ()
 
     def octave(self, grid: int) -> int:
         return self.first_octave + grid
+
+    def count(self, grid: int) -> int:
+        """Frames of a grid."""
+        return -(-self.frames >> self.octave(grid))
 
     def rows(self, grid: int) -> int:
         return -(-self.height >> self.octave(grid))
@@ -99,12 +149,25 @@ class Header(NamedTuple):
         grids = list(range(self.num_grids))
         return grids[::-1] if self.coarse_to_fine else grids
 
+    def frame_taps(self, grid: int) -> list[tuple[int, int]]:
+        if not self.mask:
+            return previous_taps(self.frame)
+        if grid >= len(self.places):
+            return []
+        dy, dx = self.places[grid]
+        return [(dy + i, dx + j) for i in range(self.mask) for j in range(self.mask)]
+
 
 def parse_header(data: bytes) -> Header:
     width, position = varint(data, 0)
     height, position = varint(data, position)
-    require(1 <= width <= 1 << 14 and 1 <= height <= 1 << 14, "impossible size")
-    require(width * height <= 1 << 25, "impossible size")
+    frames, is_clip = 1, width == height == 0
+    if is_clip:
+        frames, position = varint(data, position)
+        height, position = varint(data, position)
+        width, position = varint(data, position)
+    require(all(1 <= n <= 1 << 14 for n in (frames, height, width)), "impossible size")
+    require(frames * width * height <= 1 << 25, "impossible size")
     bits = "".join(f"{byte:08b}" for byte in data[position:])
     place = 0
 
@@ -125,11 +188,23 @@ def parse_header(data: bytes) -> Header:
     entropy_depth, synthesis_depth = take(3), take(3)
     entropy_widths = [take(6) + 1 for _ in range(entropy_depth)]
     synthesis_widths = [take(6) + 1 for _ in range(synthesis_depth)]
+    more = ()
+    if is_clip:
+        frame, mask, mask_grids, per_frame = take(6) - 1, take(3), take(4), take(1)
+        require(previous < 0 and upsampling != 4 and mask_grids >= 1, "not for clips")
+        require(frame <= 62 if mask else frame <= 6, "too wide a window")
+        require(not mask or (mask <= 2 * frame + 1 and per_grid == 2), "impossible mask")
+        masks = min(mask_grids, num_grids) if mask else 0
+        places = tuple((take(7) - 63, take(7) - 63) for _ in range(masks))
+        inside = all(-frame <= n <= frame + 1 - mask for place in places for n in place)
+        require(inside, "a mask outside its window")
+        more = frame, mask, per_frame, places
     return Header(
-        width, height, channels, num_grids, first_octave, coarse_to_fine, q, context, previous,
-        ("shared", "film", "separate")[per_grid], entropy_relu, log_scale_shift, synthesis_relu,
+        is_clip, frames, width, height, channels, num_grids, first_octave, coarse_to_fine, q,
+        context, previous, ("shared", "film", "separate")[per_grid], entropy_relu,
+        log_scale_shift, synthesis_relu,
         ("bilinear", "nearest", "bicubic", "lanczos3", "learned")[upsampling], residual_layers,
-        entropy_widths, synthesis_widths,
+        entropy_widths, synthesis_widths, *more,
     )  # fmt: skip
 
 
@@ -289,9 +364,13 @@ def decode_parameters(data: bytes, header: Header) -> dict[str, dict[str, Array]
     if header.per_grid == "film":
         for i, width in enumerate(header.entropy_widths):
             entropy[f"scale{i}"] = entropy[f"shift{i}"] = (grids, width)
+    if header.frame >= 0:
+        shape = [*header.entropy_widths, 2][0], len(header.frame_taps(0))
+        slices = (len(header.places) or grids,) if header.per_grid == "separate" else ()
+        entropy["frame_w"] = (*slices, *shape)
     synthesis = layers([grids, *header.synthesis_widths, channels])
     for i in range(header.residual_layers):
-        synthesis[f"residual_w{i}"] = (channels, 9 * channels)
+        synthesis[f"residual_w{i}"] = (channels, (9 if header.per_frame else 27) * channels)
         synthesis[f"residual_b{i}"] = (channels,)
     if header.upsampling == "learned":
         synthesis["upsampling"] = (8, 8)
@@ -371,6 +450,10 @@ class EntropyNetwork:
             flat = fixed(f"w{i}", 16, slices)
             fan_in = len(flat) // len(bias)
             weights = [flat[o * fan_in : (o + 1) * fan_in] for o in range(len(bias))]
+            if i == 0 and header.frame_taps(grid):
+                more = fixed("frame_w", 16, slices)
+                n = len(more) // len(bias)
+                weights = [row + more[o * n : (o + 1) * n] for o, row in enumerate(weights)]
             film = None
             if header.per_grid == "film" and i < depth - 1:
                 film = fixed(f"scale{i}", 16, True), fixed(f"shift{i}", 26, True)
@@ -401,43 +484,69 @@ class EntropyNetwork:
         return shift(h[0] * self.reciprocal, 21), clamp(s, 0, self.largest)
 
 
-def decode_latents(data: bytes, header: Header, arrays: dict[str, Array]) -> list[list[list[int]]]:
-    """Planes [row][column], finest first."""
+def steps(header: Header) -> list[dict[int, int]]:
+    """{grid: its frame} of every step."""
+    total = header.frames
+    found: list[dict[int, int]] = [{} for _ in range(total)]
+    for grid in range(header.num_grids):
+        n = header.count(grid)
+        for j in range(n):
+            found[max(0, (total * (2 * j - 1) - n) // (2 * n) + 1)][grid] = j
+    return found
+
+
+def decode_latents(data: bytes, header: Header, arrays: dict[str, Array]):
+    """Planes [frame][row][column], finest first."""
     coder, order = RangeDecoder(data), header.order()
-    own, other = causal_taps(header.context), previous_taps(header.previous)
     alone = header.per_grid != "shared" or header.previous >= 0
-    planes = [[[0] * header.columns(g) for _ in range(header.rows(g))] for g in range(len(order))]
+    groups = [[grid] for grid in order] if alone else [order]
+    networks = [EntropyNetwork(arrays, header, group[0]) for group in groups]
+    planes = [
+        [[[0] * header.columns(g) for _ in range(header.rows(g))] for _ in range(header.count(g))]
+        for g in range(len(order))
+    ]
+    for step in steps(header):
+        for group, network in zip(groups, networks, strict=True):
+            now = {grid: step[grid] for grid in group if grid in step}
+            if now:
+                decode_group(coder, now, planes, network)
+    return planes
+
+
+def decode_group(coder: RangeDecoder, now: dict[int, int], planes, network: EntropyNetwork) -> None:
+    """The frames `now` = {grid: frame} of grids that are coded together."""
+    header, order = network.header, network.header.order()
+    own, other = causal_taps(header.context), previous_taps(header.previous)
 
     def read(plane, y, x) -> int:
         return plane[y][x] if 0 <= y < len(plane) and 0 <= x < len(plane[0]) else 0
 
-    for group in [[grid] for grid in order] if alone else [order]:
-        network = EntropyNetwork(arrays, header, group[0])
-        previous = [[0]]
-        if header.previous >= 0 and group[0] != order[0]:
-            grid = group[0]
-            before = planes[order[order.index(grid) - 1]]
-            previous = resized(before, header.rows(grid), header.columns(grid))
-        slope = header.context + 1
-        waves = max(header.columns(g) + slope * (header.rows(g) - 1) for g in group)
-        for t in range(waves):
-            places = [
-                (grid, y, t - slope * y)
-                for grid in group
-                for y in range(header.rows(grid))
-                if 0 <= t - slope * y < header.columns(grid)
-            ]
-            models = [
-                network.model(
-                    [64 * read(planes[grid], y + dy, x + dx) for dy, dx in own]
-                    + [read(previous, y + dy, x + dx) for dy, dx in other]
-                )
-                for grid, y, x in places
-            ]
-            for (grid, y, x), value in zip(places, decode_list(coder, models), strict=True):
-                require(abs(value) <= 1 << 20, "a latent is out of range")
-                planes[grid][y][x] = value
-    return planes
+    first, previous = next(iter(now)), [[0]]
+    if header.previous >= 0 and first != order[0]:
+        before = planes[order[order.index(first) - 1]][0]
+        previous = resized(before, header.rows(first), header.columns(first))
+
+    def inputs(grid: int, y: int, x: int) -> list[int]:
+        frame = now[grid]
+        earlier = planes[grid][frame - 1] if frame else [[0]]
+        return (
+            [64 * read(planes[grid][frame], y + dy, x + dx) for dy, dx in own]
+            + [read(previous, y + dy, x + dx) for dy, dx in other]
+            + [64 * read(earlier, y + dy, x + dx) for dy, dx in header.frame_taps(grid)]
+        )
+
+    slope = header.context + 1
+    for t in range(max(header.columns(g) + slope * (header.rows(g) - 1) for g in now)):
+        places = [
+            (grid, y, t - slope * y)
+            for grid in now
+            for y in range(header.rows(grid))
+            if 0 <= t - slope * y < header.columns(grid)
+        ]
+        models = [network.model(inputs(*place)) for place in places]
+        for (grid, y, x), value in zip(places, decode_list(coder, models), strict=True):
+            require(abs(value) <= 1 << 20, "a latent is out of range")
+            planes[grid][now[grid]][y][x] = value
 
 
 # -- Section 8: pixels -----------------------------------------------------------------------------
@@ -507,48 +616,75 @@ def upsampled(plane, grid: int, header: Header, arrays) -> list[list[float]]:
     return [[dot(row, column) for column in zip(*wide, strict=True)] for row in v]
 
 
-def synthesize(planes, header: Header, arrays: dict[str, Array]) -> list[list[list[int]]]:
-    """[channel][row][column], 0 .. 255."""
-    height, width, channels = header.height, header.width, header.channels
+def synthesize(planes, header: Header, arrays: dict[str, Array]):
+    """[channel][frame][row][column], 0 .. 255."""
+    total, height, width, channels = header.frames, header.height, header.width, header.channels
     relu, depth = header.synthesis_relu, len(header.synthesis_widths) + 1
-    up = [upsampled(plane, grid, header, arrays) for grid, plane in enumerate(planes)]
-    image = [[[0.0] * width for _ in range(height)] for _ in range(channels)]
+    up = []
+    for grid, frames in enumerate(planes):
+        spread = [upsampled(plane, grid, header, arrays) for plane in frames]
+        if header.is_clip:
+            spread = along_time(spread, total, header.upsampling)
+        up.append(spread)
+    image = [
+        [[[0.0] * width for _ in range(height)] for _ in range(total)] for _ in range(channels)
+    ]
 
     def values(name: str) -> list[float]:
         return [k / 2 ** arrays[name].e for k in arrays[name].k]
 
     layers = [(values(f"w{i}"), values(f"b{i}")) for i in range(depth)]
-    for y in range(height):
-        for x in range(width):
-            h = [plane[y][x] for plane in up]
-            for i, (w, b) in enumerate(layers):
-                n = len(h)
-                h = [dot(w[o * n : (o + 1) * n], h) + b[o] for o in range(len(b))]
-                if i < depth - 1:
-                    h = [activation(a, relu) for a in h]
-            for c in range(channels):
-                image[c][y][x] = h[c]
+    for t in range(total):
+        for y in range(height):
+            for x in range(width):
+                h = [frames[t][y][x] for frames in up]
+                for i, (w, b) in enumerate(layers):
+                    n = len(h)
+                    h = [dot(w[o * n : (o + 1) * n], h) + b[o] for o in range(len(b))]
+                    if i < depth - 1:
+                        h = [activation(a, relu) for a in h]
+                for c in range(channels):
+                    image[c][t][y][x] = h[c]
 
+    times = [0] if header.per_frame else [-1, 0, 1]
     for n in range(header.residual_layers):
         w, b = values(f"residual_w{n}"), values(f"residual_b{n}")
+        last = n == header.residual_layers - 1
 
-        def convolved(o: int, y: int, x: int, image=image, w=w, b=b) -> float:
-            total = b[o]
+        def convolved(o: int, t: int, y: int, x: int, image=image, w=w, b=b) -> float:
+            total_, place = b[o], 9 * len(times) * channels * o
             for i in range(channels):
-                for dy in range(3):
-                    line = image[i][clamp(y + dy - 1, 0, height - 1)]
-                    for dx in range(3):
-                        place = 9 * channels * o + 9 * i + 3 * dy + dx
-                        total += w[place] * line[clamp(x + dx - 1, 0, width - 1)]
-            return total
+                for dt in times:
+                    frame = image[i][clamp(t + dt, 0, total - 1)]
+                    for dy in range(3):
+                        line = frame[clamp(y + dy - 1, 0, height - 1)]
+                        for dx in range(3):
+                            total_ += w[place] * line[clamp(x + dx - 1, 0, width - 1)]
+                            place += 1
+            return total_ + image[o][t][y][x]
+
+        def line_of(o: int, t: int, y: int, convolved=convolved, last=last) -> list[float]:
+            line = [convolved(o, t, y, x) for x in range(width)]
+            return line if last else [activation(a, relu) for a in line]
 
         image = [
-            [[image[o][y][x] + convolved(o, y, x) for x in range(width)] for y in range(height)]
+            [[line_of(o, t, y) for y in range(height)] for t in range(total)]
             for o in range(channels)
         ]
-        if n < header.residual_layers - 1:
-            image = [[[activation(a, relu) for a in line] for line in plane] for plane in image]
-    return [[[round(255 * clamp(a, 0.0, 1.0)) for a in line] for line in p] for p in image]
+    return [
+        [[[round(255 * clamp(a, 0.0, 1.0)) for a in line] for line in frame] for frame in frames]
+        for frames in image
+    ]
+
+
+def along_time(frames, total: int, name: str):
+    """[frame][row][column] with `total` frames."""
+    rows, columns = len(frames[0]), len(frames[0][0])
+    return [
+        [[sum(w * f[y][x] for w, f in zip(row, frames, strict=True)) for x in range(columns)]
+         for y in range(rows)]
+        for row in interpolation(len(frames), total, name)
+    ]  # fmt: skip
 
 
 # -- All of it -------------------------------------------------------------------------------------
@@ -557,16 +693,22 @@ def synthesize(planes, header: Header, arrays: dict[str, Array]) -> list[list[li
 class Decoded(NamedTuple):
     header: Header
     parameters: dict[str, dict[str, Array]]
-    latents: list[list[list[int]]]  # grid, row, column
-    pixels: list[list[list[int]]]  # channel, row, column
+    latents: list  # grid, (frame,) row, column
+    pixels: list  # channel, (frame,) row, column
 
 
 def decode(data: bytes) -> Decoded:
-    header_bytes, networks, latent_bytes = sections(data)
-    header = parse_header(header_bytes)
-    parameters = decode_parameters(networks, header)
-    latents = decode_latents(latent_bytes, header, parameters["entropy"])
+    """Of an image."""
+    return decode_sections(sections(data))
+
+
+def decode_sections(parts: list[bytes]) -> Decoded:
+    header = parse_header(parts[0])
+    parameters = decode_parameters(parts[1], header)
+    latents = decode_latents(parts[2], header, parameters["entropy"])
     pixels = synthesize(latents, header, parameters["synthesis"])
+    if not header.is_clip:
+        latents, pixels = [plane[0] for plane in latents], [plane[0] for plane in pixels]
     return Decoded(header, parameters, latents, pixels)
 
 

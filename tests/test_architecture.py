@@ -19,25 +19,29 @@ ALLOWED = {
     "coding": {"method"},  # numbers of methods
     "bases": {"coding", "io"},
     "meta": {"bases", "coding", "engine", "fitting", "io", "settings"},
-    "methods": {"nn", "bases", "coding", "method", "settings"},
+    "methods": {"nn", "bases", "coding", "method", "settings", "codecs", "io"},
     "engine": {"nn", "method"},
     "metrics": set(),
     "io": set(),
     "codecs": {"io", "metrics"},
-    "decoding": {"bases", "method", "coding"},
+    "decoding": {"bases", "clip_decoding", "method", "coding"},
+    "clip_decoding": {"method", "coding", "io"},
     "jobs": {"codecs", "decoding", "fitting", "io", "metrics", "overfit"},
-    "fitting": {"bases", "coding", "decoding", "engine", "io", "method", "metrics", "settings"},
+    "fitting": {
+        "bases", "clip_decoding", "coding", "decoding", "engine", "io", "method", "metrics",
+        "settings",
+    },
     "evaluation": {"codecs", "fitting", "io", "jobs", "method"},
     "report": {"decoding", "io", "jobs", "method", "metrics"},
     "sweeping": {"engine", "evaluation", "fitting", "io", "jobs", "method", "settings"},
     "display": set(),
     "watching": {"display", "io", "jobs"},
     "commands": {
-        "bases", "codecs", "decoding", "display", "evaluation", "fitting", "io", "jobs", "meta",
-        "report", "settings", "sweeping", "watching",
+        "bases", "clip_decoding", "codecs", "coding", "decoding", "display", "evaluation",
+        "fitting", "io", "jobs", "meta", "report", "settings", "sweeping", "watching",
     },
     "cli": {"commands", "io", "jobs", "overfit"},
-    "overfit": {"decoding", "fitting"},  # __init__.py
+    "overfit": {"decoding", "fitting", "io"},  # __init__.py
     "__main__": {"cli"},
 }  # fmt: skip
 

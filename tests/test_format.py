@@ -4,15 +4,18 @@ import importlib.util
 import random
 import re
 import zlib
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from overfit import decoding
-from overfit.coding import container, laplace
+from overfit.coding import clip_container, container, laplace
+from overfit.coding.clip_container import Head
 from overfit.coding.parameters import Quantized
 from overfit.errors import UserError
+from overfit.io.patches import patches
 from overfit.methods.c3 import codec
 from overfit.methods.c3.architecture import parameter_shapes
 from overfit.methods.c3.config import C3Config, Entropy, Latents, Synthesis
@@ -91,7 +94,7 @@ CASES = {  # name: (config, channels, height, width)
 }  # fmt: skip
 
 
-def random_code(config: C3Config, channels: int, height: int, width: int, seed: int) -> codec.Code:
+def random_code(config: C3Config, channels: int, *size: int, seed: int) -> codec.Code:
     """Integers that no fit would give, escapes and wide scales among them."""
     rng = np.random.default_rng(seed)
 
@@ -106,11 +109,11 @@ def random_code(config: C3Config, channels: int, height: int, width: int, seed: 
         for network, arrays in parameter_shapes(config, channels).items()
     }
     latents = []
-    for shape in config.latents.shapes(height, width):
+    for shape in config.latents.shapes(*size):
         plane = rng.laplace(0, 1.5, shape)
         plane *= rng.choice([1, 100, 30000], shape, p=[0.96, 0.03, 0.01])
         latents.append(np.rint(plane).astype(np.int32))
-    return codec.Code(config, (channels, height, width), parameters, latents)
+    return codec.Code(config, (channels, *size), parameters, latents)
 
 
 def pack(header: bytes, networks: bytes, latents: bytes) -> bytes:
@@ -144,6 +147,80 @@ def test_a_decoder_written_from_the_text_agrees(name):
     assert (again.config, again.shape) == (code.config, code.shape)
     for plane, expected in zip(again.latents, code.latents, strict=True):
         np.testing.assert_array_equal(plane, expected)
+
+
+CLIPS = {  # name: (config, channels, frames, height, width), places of masks
+    "window, 3x3x3": (
+        C3Config(
+            Latents(num_grids=3),
+            entropy=Entropy((4,), context=1, frame=2),
+            synthesis=Synthesis((4,), residual_layers=2, per_frame=False),
+        ),
+        3, 5, 9, 7,
+    ),
+    "masks": (
+        C3Config(
+            Latents(num_grids=3, order="coarse_to_fine"),
+            entropy=Entropy((3,), 2, per_grid="separate", frame=9, mask=3, mask_grids=2),
+            synthesis=Synthesis((4,), residual_layers=1, activation="relu"),
+        ),
+        1, 6, 11, 10, ((-9, 7), (2, -4)),
+    ),
+    "separate windows": (
+        C3Config(
+            Latents(num_grids=2),
+            entropy=Entropy((), context=1, per_grid="separate", frame=1),
+            synthesis=Synthesis((3,), upsampling="bicubic"),
+        ),
+        3, 3, 8, 6,
+    ),
+    "no frame before, FiLM": (
+        C3Config(
+            Latents(num_grids=3, first_octave=1),
+            entropy=Entropy((3,), context=1, per_grid="film"),
+            synthesis=Synthesis((3,), residual_layers=0),
+        ),
+        1, 7, 5, 6,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_a_decoder_written_from_the_text_agrees_on_clips(name):
+    config, channels, frames, height, width, *places = CLIPS[name]
+    code = random_code(config, channels, frames, height, width, seed=len(name))
+    code = code._replace(masks=places[0] if places else ())
+    # Grey, more or less: black and white pixels show no mistake.
+    arrays = code.parameters["synthesis"]
+    arrays |= {name: Quantized(array.k, min(array.e + 3, 16)) for name, array in arrays.items()}
+    last = f"b{len(config.synthesis.widths)}"
+    arrays[last] = Quantized(np.full_like(arrays[last].k, 8), 4)
+    sections = list(codec.write(code).values())
+    size = (frames, height, width)
+    data = clip_container.pack(Head("c3", size, Fraction(25, 2), size), [sections])
+    clip = reference.clip(data)
+    assert (clip.size, clip.rate) == ([*size], Fraction(25, 2))
+    ((start, inside, parts),) = clip.patches
+    assert (start, inside, parts) == ([0, 0, 0], [*size], sections)
+    theirs = reference.decode_sections(parts)
+    for plane, expected in zip(theirs.latents, code.latents, strict=True):
+        np.testing.assert_array_equal(np.asarray(plane), expected)
+    shown = codec.reconstruct(codec.read(sections)).astype(int)
+    shown = shown[None] if channels == 1 else shown.transpose(3, 0, 1, 2)
+    assert np.abs(shown - np.asarray(theirs.pixels)).max() <= 1
+    assert len(np.unique(shown)) > 5
+
+
+def test_patches_lie_where_the_text_says():
+    config = C3Config(Latents(num_grids=1), entropy=Entropy((), context=1), synthesis=Synthesis(()))
+    head = Head("c3", (5, 6, 7), Fraction(30), (3, 4, 7))
+    boxes = patches(head.size, head.patch)
+    codes = [random_code(config, 1, *box.size, seed=i) for i, box in enumerate(boxes)]
+    sections = [list(codec.write(code).values()) for code in codes]
+    theirs = reference.clip(clip_container.pack(head, sections)).patches
+    assert theirs == [
+        ([*box.start], [*box.size], parts) for box, parts in zip(boxes, sections, strict=True)
+    ]
 
 
 def test_the_cases_reach_escapes_low_bits_and_different_pixels(monkeypatch):

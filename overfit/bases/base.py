@@ -37,6 +37,14 @@ class Base(NamedTuple):
     arrays: dict[str, Prior]  # by name, as the method names them: "entropy/w0"
     card: dict[str, Any]  # data, steps, gains: for people
 
+    def shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
+        """{network: {array: shape}}."""
+        found: dict[str, dict] = {}
+        for path, prior in self.arrays.items():
+            network, _, name = path.partition("/")
+            found.setdefault(network, {})[name] = prior.center.k.shape
+        return found
+
     def network(self, name: str) -> dict[str, Prior]:
         """The arrays of a network: {"w0": ...} of {"entropy/w0": ...}."""
         start = f"{name}/"

@@ -50,8 +50,7 @@ def pack(method: str, sections: list[bytes], base: bytes = b"") -> bytes:
     """The whole file. base: the first BASE_BYTES of its identity, where there is one."""
     number = METHOD_IDS[method] | (_WITH_BASE if base else 0)
     head = MAGIC + bytes([VERSION << 4 | number]) + bytes(4) + base
-    lengths = b"".join(write_varint(len(section)) for section in sections[:-1])
-    data = head + lengths + b"".join(sections)
+    data = head + join_sections(sections)
     return data[:4] + _checksum(data) + data[_PREFIX:]
 
 
@@ -83,7 +82,17 @@ def base_of(data: bytes) -> bytes:
 
 def unpack(data: bytes, count: int) -> list[bytes]:
     """The `count` sections of a file that `method_of` has accepted."""
-    lengths, position = [], _PREFIX + len(base_of(data))
+    return split_sections(data, _PREFIX + len(base_of(data)), count)
+
+
+def join_sections(sections: list[bytes]) -> bytes:
+    """The lengths of all sections but the last, then all of them."""
+    return b"".join([*(write_varint(len(section)) for section in sections[:-1]), *sections])
+
+
+def split_sections(data: bytes, position: int, count: int) -> list[bytes]:
+    """The inverse of `join_sections`, from a position to the end; UserError on damaged data."""
+    lengths = []
     for _ in range(count - 1):
         length, position = read_varint(data, position)
         lengths.append(length)

@@ -5,11 +5,11 @@ from pathlib import Path
 from overfit.commands.common import (
     add_fit_arguments,
     add_many_arguments,
-    add_watch_arguments,
     prepare_jax,
     raise_failures,
     text_stream,
     watching,
+    workers,
 )
 
 HELP = "encode many images, each to an .ovf file"
@@ -27,7 +27,6 @@ def add_arguments(parser) -> None:
     rate.add_argument("--target-psnr", type=float)
     add_fit_arguments(parser)
     add_many_arguments(parser)
-    add_watch_arguments(parser)
 
 
 def run(arguments) -> dict:
@@ -40,6 +39,7 @@ def run(arguments) -> dict:
     from overfit.jobs.drive import drive
     from overfit.jobs.job import Job, fit_label
 
+    who = workers(arguments)
     target = checked_target(arguments.target_bpp, arguments.target_psnr)
     setting = {"lmbda": 1e-3 if arguments.lmbda is None else arguments.lmbda}
     if target is not None:
@@ -62,7 +62,7 @@ def run(arguments) -> dict:
         for instance in find_all(arguments.inputs, arguments.only)
     ]  # fmt: skip
     with watching(arguments) as watch:
-        done, failures = drive(jobs, arguments.output, arguments.workers, watch)
+        done, failures = drive(jobs, arguments.output, who, watch)
     about = {
         "output": arguments.output,
         "files": len(done),

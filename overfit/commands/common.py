@@ -70,19 +70,65 @@ def add_fit_arguments(parser) -> None:
 
 
 def add_many_arguments(parser) -> None:
-    """Which signals, and by how many processes."""
+    """Which signals, and what `add_run_arguments` adds."""
     parser.add_argument("-o", "--output", required=True, metavar="DIR")
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="NAME", help="these names, or globs of them"
     )
     parser.add_argument("--crop", type=int, metavar="PX", help="the central part of each picture")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes; default: one per core")
+    add_run_arguments(parser)
 
 
-def add_watch_arguments(parser) -> None:
-    """Where many jobs can be watched, beside the display."""
+def add_run_arguments(parser) -> None:
+    """Who works on many jobs, and where they can be watched beside the display."""
+    parser.add_argument(
+        "--backend", default="local", choices=("local", "ray", "slurm"),
+        help="who works: processes of this machine (default), a Ray cluster, or SLURM",
+    )  # fmt: skip
+    parser.add_argument(
+        "--workers", type=int, metavar="N",
+        help="processes (default: one per core), Ray actors (one per GPU, or CPU) or SLURM tasks "
+        "(100 at most)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--together", type=int, metavar="N",
+        help="fits in one program; default: as many as a GPU has room for, one on a CPU",
+    )  # fmt: skip
+    parser.add_argument(
+        "--address", metavar="HOST:PORT",
+        help="of a Ray cluster, or auto; default: one for this run on this machine",
+    )  # fmt: skip
+    parser.add_argument(
+        "--slurm", action="append", default=[], metavar="KEY=VALUE",
+        help="what a SLURM task asks for: timeout_min=240, gpus_per_node=1, partition=gpu, ...",
+    )  # fmt: skip
     parser.add_argument("--events", metavar="FILE", help="append what happens, as JSON lines")
     parser.add_argument("--tensorboard", metavar="DIR", help="write TensorBoard scalars there")
+
+
+def workers(arguments):
+    """`jobs.backends.Workers` by the options of `add_run_arguments`.
+
+    Raises:
+      UserError: options that cannot be, or of another back end.
+    """
+    from overfit.jobs.backends import Workers
+    from overfit.settings import parse_assignments
+
+    for name in ("workers", "together"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name} must be at least 1, not {value}")
+    for name, backend in (("address", "ray"), ("slurm", "slurm")):
+        if getattr(arguments, name) and arguments.backend != backend:
+            raise UserError(f"--{name} is for --backend {backend}, not {arguments.backend}")
+    return Workers(
+        arguments.backend,
+        arguments.workers,
+        arguments.together,
+        arguments.address,
+        parse_assignments(arguments.slurm, "--slurm"),
+    )
 
 
 def watching(arguments):

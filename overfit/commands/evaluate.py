@@ -5,12 +5,12 @@ import re
 from overfit.commands.common import (
     add_fit_arguments,
     add_many_arguments,
-    add_watch_arguments,
     numbers,
     prepare_jax,
     raise_failures,
     text_stream,
     watching,
+    workers,
 )
 
 HELP = "run codecs over a data set and average their curves"
@@ -37,7 +37,6 @@ def add_arguments(parser) -> None:
     )  # fmt: skip
     add_fit_arguments(parser)
     add_many_arguments(parser)
-    add_watch_arguments(parser)
     parser.add_argument("--frames", type=int, help="the first ones of each clip")
     parser.add_argument(
         "--averaging", default="mean", choices=("mean", "pooled"),
@@ -61,6 +60,7 @@ def run(arguments) -> dict:
     from overfit.jobs.drive import drive
     from overfit.report.summary import summarize
 
+    who = workers(arguments)
     instances = find_all(arguments.dataset, arguments.only)
     plan = Plan(
         tuple(filter(None, re.split(r"[,\s]+", arguments.methods))),
@@ -74,7 +74,7 @@ def run(arguments) -> dict:
     )
     todo = jobs(instances, plan)
     with watching(arguments) as watch:
-        _, failures = drive(todo, arguments.output, arguments.workers, watch)
+        _, failures = drive(todo, arguments.output, who, watch)
     summary = summarize(arguments.output, failures, arguments.averaging)
     if not arguments.quiet:
         print(_table(summary), file=text_stream(arguments))

@@ -4,12 +4,13 @@ import contextlib
 import time
 
 from overfit.commands.common import (
-    add_watch_arguments,
+    add_run_arguments,
     numbers,
     prepare_jax,
     raise_failures,
     text_stream,
     watching,
+    workers,
 )
 from overfit.errors import UserError
 
@@ -44,7 +45,7 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="NAME", help="these names, or globs of them"
     )
-    add_watch_arguments(parser)
+    add_run_arguments(parser)
 
 
 def run(arguments) -> dict:
@@ -58,12 +59,13 @@ def run(arguments) -> dict:
     from overfit.sweeping.space import read_sweep
     from overfit.sweeping.sweep import sweep
 
+    who = workers(arguments)
     lmbdas = arguments.lmbdas and numbers(arguments.lmbdas, "--lmbdas")
     space = read_sweep(arguments.sweep).replaced(arguments.steps, lmbdas)
     plan = Plan(space, space.strategy(arguments.strategy), arguments.seed, arguments.crop)
     instances = find_all(arguments.inputs, arguments.only)
     with watching(arguments) as watch:
-        summary, failures = sweep(instances, plan, arguments.output, watch)
+        summary, failures = sweep(instances, plan, arguments.output, who, watch)
     if not arguments.quiet:
         print(_table(summary), file=text_stream(arguments))
     raise_failures([str(failure) for failure in failures], summary)

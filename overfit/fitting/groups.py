@@ -1,10 +1,8 @@
-"""From checked requests to files: groups of fits in one compiled program, quantized and written."""
+"""From checked requests to coded sections: groups of fits in one compiled program."""
 
 import dataclasses
 import functools
-import importlib.metadata
-import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,20 +10,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overfit import decoding, method, settings
+from overfit import method, settings
 from overfit.bases import library
 from overfit.bases.base import Base, Start
 from overfit.bases.base import start as start_from
-from overfit.coding import container
 from overfit.engine import fit, parameter_steps
 from overfit.engine.schedule import Schedule
 from overfit.errors import UserError
 from overfit.fitting import checkpoint
+from overfit.fitting.origin import device, versions
 from overfit.fitting.run import Progress, Run, run
-from overfit.metrics.ms_ssim import ms_ssim
-from overfit.metrics.psnr import psnr
+from overfit.io.clips import Clip
+from overfit.method import Phase
 
-DEFAULT_PRESET = {"c3": "c3-kodak"}
+DEFAULT_PRESET = {"c3": "c3-kodak"}  # of images
 STAGE2_SHARE = 10  # stage 2 has at most a tenth of stage 1's steps, as in the paper
 
 
@@ -46,29 +44,25 @@ class Options(NamedTuple):
     seed: int = 0
     set: dict[str, Any] = {}
     target: Target | None = None
-    base: str | None = None  # name, file or identity; None for none
+    base: str | None = None  # name, file or identity of a base to start from
+    patch: tuple[int, int, int] | None = None  # frames, rows, columns; None: by the paper's rule
     checkpoint: str | None = None
 
 
 class Request(NamedTuple):
-    """An image, uint8 [H, W, 3], [H, W, 1] or [H, W], and how to encode it."""
+    """An image, uint8 [H, W, 3], [H, W, 1] or [H, W], or an RGB clip, and how to encode it."""
 
-    image: np.ndarray
+    signal: np.ndarray | Clip
     options: Options
 
 
-class Encoded(NamedTuple):
-    """A file and what is known about it; the keys of `about` are those of CONTRACT.md."""
+def configuration(options: Options, defaults: Mapping[str, str] = DEFAULT_PRESET):
+    """(method, preset name, config) of the options. Raises UserError where they make no sense.
 
-    data: bytes
-    about: dict[str, Any]
-    decoded: np.ndarray  # what the file decodes to
-
-
-def configuration(options: Options):
-    """(method, preset name, config) of the options. Raises UserError where they make no sense."""
+    defaults: {method: preset} where the options name none.
+    """
     codec = method.load(options.method)
-    preset = options.preset or DEFAULT_PRESET[options.method]
+    preset = options.preset or defaults[options.method]
     if preset not in codec.presets:
         raise UserError(
             f"method {codec.name} has no preset '{preset}'; "
@@ -90,8 +84,6 @@ def as_planes(image: np.ndarray) -> np.ndarray:
         raise UserError(f"an image must be uint8 (0 to 255), not {image.dtype}")
     if image.ndim == 2:
         image = image[..., None]
-    if image.ndim == 4:
-        raise UserError("clips [T, H, W, 3] cannot be encoded yet: encode their frames as images")
     if image.ndim != 3 or image.shape[2] not in (1, 3) or 0 in image.shape:
         raise UserError(f"an image must be [H, W, 3] or [H, W], not of shape {image.shape}")
     return image.transpose(2, 0, 1)
@@ -103,16 +95,18 @@ class Fit(NamedTuple):
     codec: method.Method
     preset: str
     config: Any  # with the schedule
-    signal: np.ndarray  # uint8 [channels, height, width]
+    signal: np.ndarray  # uint8 [channels, (frames,) height, width]
     options: Options
     base: Base | None = None
     base_prefix: bytes = b""  # what names it in a file
 
 
 def checked(request: Request) -> Fit:
-    """Raises UserError for a bad image or options."""
+    """The fit of an image. Raises UserError for a bad image or options."""
     codec, preset, config = configuration(request.options)
-    one = Fit(codec, preset, config, as_planes(request.image), request.options)
+    if isinstance(request.signal, Clip):
+        raise UserError("this is for images; a clip is several fits")
+    one = Fit(codec, preset, config, as_planes(request.signal), request.options)
     if request.options.base is None:
         return one
     entry = library.find(request.options.base)
@@ -143,6 +137,7 @@ class Group(NamedTuple):
 
     @property
     def pixels(self) -> int:
+        """Of one of them; of a clip in all frames."""
         return self.fits[0].signal[0].size
 
 
@@ -164,34 +159,59 @@ def _initializer(init: Callable, config) -> Callable:
         key_params, key_noise = jax.random.split(key)
         return fit.initial_state(init(key_params, signal, base, config), key_noise, schedule)
 
-    return jax.jit(jax.vmap(start, in_axes=(0, 0, 0, None)))
+    return jax.jit(jax.vmap(start))
 
 
-def start(group: Group, base: Start | None = None) -> tuple[fit.FitState, fit.Task]:
-    """States and tasks of a group at step 0. Each fit gets what it would get alone.
-
-    base: instead of that of the requests.
-    """
-    if base is None and group.fits[0].base is not None:
-        base = start_from(group.fits[0].base)
-    signals = jnp.asarray(np.stack([one.signal for one in group.fits]), jnp.float32) / 255
-    schedule = jax.tree.map(lambda *v: jnp.stack(v), *[_schedule(one) for one in group.fits])
+def _initial(group: Group, init: Callable, tasks: fit.Task) -> fit.FitState:
     keys = jnp.stack([jax.random.key(one.options.seed) for one in group.fits])
     # One after the other: one compiled program for batches of any size.
-    initial = _initializer(group.codec.init, group.architecture)
+    program = _initializer(init, group.architecture)
+    inputs = (keys, tasks.signal, tasks.schedule, tasks.base)
     parts = [
-        initial(
-            *jax.tree.map(lambda array, i=i: array[i : i + 1], (keys, signals, schedule)),
-            base,
-        )
+        program(*jax.tree.map(lambda array, i=i: array[i : i + 1], inputs))
         for i in range(len(group.fits))
     ]
     states = jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *parts)
     # The state is donated, so that no two of its arrays may share a buffer.
-    states = jax.tree.map(jnp.copy, states)
-    lmbda = jnp.asarray([one.options.lmbda for one in group.fits], jnp.float32)
+    return jax.tree.map(jnp.copy, states)
+
+
+def start(group: Group, base: Start | None = None) -> tuple[fit.FitState, fit.Task]:
+    """States and tasks of a group at step 0, after the first phase of a method that has one.
+
+    Each fit gets what it would get alone. base: instead of that of the requests.
+    """
+    if base is None and group.fits[0].base is not None:
+        base = start_from(group.fits[0].base)
     bases = jax.tree.map(lambda array: jnp.stack([array] * len(group.fits)), base)
-    return states, fit.Task(bases, signals, schedule, lmbda)
+    signals = jnp.asarray(np.stack([one.signal for one in group.fits]), jnp.float32) / 255
+    schedule = jax.tree.map(lambda *v: jnp.stack(v), *[_schedule(one) for one in group.fits])
+    lmbda = jnp.asarray([one.options.lmbda for one in group.fits], jnp.float32)
+    tasks = fit.Task(bases, signals, schedule, lmbda)
+    states = _initial(group, group.codec.init, tasks)
+    phase, finish = _first_phase(group.codec.first_phase, group.architecture)
+    if phase is not None:
+        steps = jnp.full_like(schedule.steps, phase.steps)
+        short = schedule._replace(steps=steps, stage2_steps=jnp.zeros_like(steps))
+        begin = _initial(group, phase.init, tasks._replace(schedule=short))
+        found = run_group(group, begin, tasks._replace(schedule=short), "first")
+        # Copies, because the state is donated and no two of its arrays may share a buffer.
+        states = jax.tree.map(jnp.copy, finish(found.states.params, states))
+    return states, tasks
+
+
+@functools.lru_cache(maxsize=32)
+def _first_phase(first_phase: Callable | None, config) -> tuple[Phase | None, Callable]:
+    """The phase and what makes the start of the real fit of its end: (params, states) -> states."""
+    phase = first_phase(config) if first_phase is not None else None
+    if phase is None:
+        return None, lambda found, states: states
+
+    def finish(found, states):
+        params = jax.vmap(phase.finish)(found, states.params)
+        return states._replace(params=params, best_params=params)
+
+    return phase, jax.jit(finish)
 
 
 def saved(one: Fit, phase: str = "fit") -> Path | None:
@@ -225,18 +245,29 @@ def run_group(
     )  # fmt: skip
 
 
-# -- From a fitted state to a file -----------------------------------------------------------------
+# -- From a fitted state to the sections of a file -------------------------------------------------
 
 
-def write_files(group: Group, finished: Run) -> list[Encoded]:
-    """Quantizes, writes and decodes what was fitted, one file per fit.
+class Fitted(NamedTuple):
+    """What came of a fit."""
+
+    sections: list[bytes]  # of a file
+    lmbda: float
+    loss: float
+    seconds: float  # of the whole group, without compilation, like the two below
+    seconds_compile: float
+    steps: int
+
+
+def fitted(group: Group, finished: Run) -> list[Fitted]:
+    """Quantizes and codes what was fitted.
 
     Raises:
       UserError: a fit never had a finite loss.
     """
     best = jax.tree.map(np.asarray, finished.states.best_params)
     losses = np.asarray(finished.states.best_loss)
-    encoded = []
+    done = []
     for i, one in enumerate(group.fits):
         if not np.isfinite(losses[i]) and int(finished.tasks.schedule.stage2_steps[i]) > 0:
             raise UserError(
@@ -246,46 +277,10 @@ def write_files(group: Group, finished: Run) -> list[Encoded]:
         params = jax.tree.map(lambda array, i=i: array[i], best)
         lmbda = float(finished.tasks.lmbda[i])
         loss = losses[i] if np.isfinite(losses[i]) else finished.states.loss[i]
-        encoded.append(_write(one, params, lmbda, float(loss), finished))
-    return encoded
-
-
-def _write(one: Fit, params, lmbda: float, loss: float, finished: Run) -> Encoded:
-    signal = jnp.asarray(one.signal, jnp.float32) / 255
-    code = one.codec.quantize(params, one.base, signal, lmbda, one.config, parameter_steps.search)
-    sections = list(one.codec.write(code, one.base).values())
-    data = container.pack(one.codec.name, sections, one.base_prefix)
-    decoded = decoding.decode(data)
-    original, shown = one.signal.transpose(1, 2, 0), np.atleast_3d(decoded)
-    about = decoding.info(data)
-    about |= {
-        "preset": one.preset,
-        "psnr": psnr(original, shown),
-        "ms_ssim": ms_ssim(original, shown),
-        "lmbda": lmbda,
-        "qp": None,
-        "steps": one.options.steps,
-        "seed": one.options.seed,
-        "seconds": finished.seconds,
-        "seconds_compile": finished.seconds_compile,
-        "steps_per_second": finished.steps / max(finished.seconds, 1e-9),
-        "loss": loss,
-        "device": device(),
-        "versions": versions(),
-    }
-    return Encoded(data, about, decoded)
-
-
-# -- What a result says of its origin --------------------------------------------------------------
-
-
-def device() -> str:
-    """The kind of device that fits run on."""
-    kind = jax.local_devices()[0].device_kind
-    return platform.processor() or platform.machine() if kind == "cpu" else kind
-
-
-@functools.cache
-def versions() -> dict[str, str]:
-    names = ("overfit", "jax", "jaxlib", "optax", "numpy", "constriction")
-    return {"python": platform.python_version()} | {n: importlib.metadata.version(n) for n in names}
+        signal = jnp.asarray(one.signal, jnp.float32) / 255
+        search = parameter_steps.search
+        code = one.codec.quantize(params, one.base, signal, lmbda, one.config, search)
+        sections = list(one.codec.write(code, one.base).values())
+        times = finished.seconds, finished.seconds_compile, finished.steps
+        done.append(Fitted(sections, lmbda, float(loss), *times))
+    return done

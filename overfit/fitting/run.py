@@ -25,6 +25,8 @@ class Progress(NamedTuple):
     psnr: float  # dB, of the float image
     steps_per_second: float
     seconds_left: float
+    round: int = 1  # where fits need several rounds
+    rounds: int = 1
 
 
 class Run(NamedTuple):

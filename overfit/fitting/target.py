@@ -6,7 +6,8 @@ import numpy as np
 
 from overfit.engine import fit
 from overfit.errors import UserError
-from overfit.fitting.groups import Encoded, Group, Target, run_group, write_files
+from overfit.fitting.files import Encoded, write_files
+from overfit.fitting.groups import Group, Target, run_group
 from overfit.fitting.run import Run
 
 _REWIND = 0.75  # a small correction takes the last quarter of stage 1 again, a large one more

@@ -1,9 +1,10 @@
-"""Output files appear whole or not at all."""
+"""Output files and folders appear whole or not at all."""
 
 import contextlib
 import errno
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -58,6 +59,50 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
                 f"cannot write '{name}': {_reason(error)}; free some space or choose another folder"
             ) from error
         raise
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[str]:
+    """Makes a folder that takes the name `path` only when the block ends without an exception.
+
+    The block writes its files to the folder whose name it is given, next to `path`. After any
+    exception that folder is gone with all that is in it. An empty folder at `path` is replaced.
+
+    Raises:
+      UserError: `path` cannot be written, holds something already, or the disk is full.
+    """
+    name = os.fspath(path)
+    target = os.path.realpath(name)
+    check_folder_output(name)
+    temporary = os.path.join(os.path.dirname(target), f".overfit-{secrets.token_hex(8)}.tmp")
+    try:
+        os.mkdir(temporary)
+    except OSError as error:
+        raise UserError(
+            f"cannot write '{name}': {_reason(error)} (the folder around it must exist and be "
+            "writable); choose another output folder"
+        ) from error
+    try:
+        yield temporary
+        _replace(temporary, target, name)
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+            raise UserError(
+                f"cannot write '{name}': {_reason(error)}; free some space or choose another folder"
+            ) from error
+        raise
+
+
+def check_folder_output(path: str | os.PathLike[str]) -> None:
+    """Raises UserError unless `atomic_folder` can make that folder, as far as names tell."""
+    name = os.fspath(path)
+    if not name:
+        raise UserError("the output path is empty; give the name of the folder to write")
+    if os.path.lexists(name) and not (os.path.isdir(name) and not os.listdir(name)):
+        raise UserError(
+            f"cannot write '{name}': it exists and is no empty folder; choose another output folder"
+        )
 
 
 def _check_target(name: str) -> tuple[str, int | None]:

@@ -17,6 +17,8 @@ from typing import IO, NamedTuple, cast
 import numpy as np
 
 from overfit.errors import UserError
+from overfit.io import colour
+from overfit.io.datasets import CLIPS as EXTENSIONS_OF_CLIPS
 from overfit.io.datasets import natural
 from overfit.io.images import EXTENSIONS, load_image
 
@@ -75,6 +77,29 @@ class Clip(NamedTuple):
     @property
     def shape(self) -> ClipShape:
         return ClipShape(self.format, self.frames, self.height, self.width, self.fps)
+
+
+def rgb_frames(clip: Clip) -> Iterator[np.ndarray]:
+    """uint8 [H, W, 3] of each frame; 4:2:0 ones by BT.709, limited range.
+
+    That is what HD video has, and what a 4:2:0 file does not say.
+    """
+    for frame in zip(*clip.planes, strict=True):
+        yield (
+            frame[0]
+            if clip.format == "rgb"
+            else colour.yuv420_to_rgb(*frame, matrix=colour.BT709, full_range=False)
+        )
+
+
+def as_rgb(clip: Clip) -> Clip:
+    """The clip in RGB, see `rgb_frames`."""
+    return clip if clip.format == "rgb" else Clip((np.stack(list(rgb_frames(clip))),), clip.fps)
+
+
+def is_clip(path: str) -> bool:
+    """Whether a path is that of a clip, by its name: a folder, or an extension of clips."""
+    return os.path.isdir(path) or path.lower().endswith(EXTENSIONS_OF_CLIPS)
 
 
 class _Source(NamedTuple):

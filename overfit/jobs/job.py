@@ -1,10 +1,14 @@
-"""A job: one signal, one codec, one setting; everything that its result depends on."""
+"""A job: one signal, one codec, one setting; everything that its result depends on.
+
+Back ends know less of it. To them a job is a value that can be pickled and compared, with `name`,
+`label`, `setting` and `key()`, so that a sweep may give them its own.
+"""
 
 import functools
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,6 +99,17 @@ class Event(NamedTuple):
     step: Any = None  # `fitting.run.Progress`
     record: dict[str, Any] | None = None
     failure: Failure | None = None
+
+
+Emit = Callable[[Event], None]
+
+# What is done with a batch: (batch, folder, emit). A function of a module, so that other processes
+# can import it. It tells of a record or a failure for every job, leaves the record in the folder
+# before it does (`store.leave`) and does not do again what is there (`store.left`).
+Work = Callable[[Sequence[Any], Path, Emit], None]
+
+# Has every batch worked on, by whom and where it likes: (work, batches, folder, emit).
+Backend = Callable[[Work, Sequence[Sequence[Any]], Path, Emit], None]
 
 
 def in_batches(jobs: Sequence[Job], size: int) -> list[list[Job]]:

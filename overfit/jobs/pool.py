@@ -7,13 +7,14 @@ compiled programs. Memory: about 0.5 GB a process, more for large pictures (1.2 
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from typing import Any
 
-from overfit.jobs.job import Event, Job, failure
-
-_ATTEMPTS = 2  # for a batch whose worker died: the second time it is at fault itself
+from overfit.jobs.dispatch import Dispatch
+from overfit.jobs.job import Backend, Emit, Work
 
 
 def cores() -> list[int]:
@@ -22,24 +23,28 @@ def cores() -> list[int]:
     return sorted(affinity(0)) if affinity else list(range(os.cpu_count() or 1))
 
 
-def pool(workers: int) -> Callable[[Sequence[Sequence[Job]], Path, Callable[[Event], None]], None]:
+def one_cpu() -> None:
+    """Keeps JAX, which must not have started, to one thread of computation on the CPU."""
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ["JAX_NUM_CPU_DEVICES"] = "1"
+    os.environ["NPROC"] = "1"  # XLA's threads, where the process is not pinned to a core
+
+
+def pool(workers: int) -> Backend:
     """The back end with that many processes."""
 
-    def run(batches, folder, emit) -> None:
-        _Pool(batches, folder, emit).run(workers)
+    def run(work: Work, batches: Sequence[Sequence[Any]], folder: Path, emit: Emit) -> None:
+        _Pool(work, Dispatch(batches, emit), folder).run(workers)
 
     return run
 
 
-def _worker(connection: Connection, core: int | None, folder: Path) -> None:
+def _worker(work: Work, connection: Connection, core: int, folder: Path) -> None:
     """Works on what comes through the connection until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver ends its workers itself
-    if core is not None and hasattr(os, "sched_setaffinity"):
+    if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    os.environ["JAX_NUM_CPU_DEVICES"] = "1"
-    from overfit.jobs.work import work
-
+    one_cpu()
     try:
         while True:
             work(connection.recv(), folder, connection.send)
@@ -49,78 +54,66 @@ def _worker(connection: Connection, core: int | None, folder: Path) -> None:
 
 
 class _Pool:
-    """Batches, and who is at work on which."""
+    """The processes, each known by its connection."""
 
-    def __init__(self, batches, folder: Path, emit):
-        self._waiting = [(batch, 1) for batch in reversed(batches)]
-        self._folder, self._emit = folder, emit
+    def __init__(self, work: Work, dispatch: Dispatch, folder: Path):
+        self._work, self._dispatch, self._folder = work, dispatch, folder
         self._context = multiprocessing.get_context("spawn")
-        # connection -> (process, core, batch, attempt, jobs of the batch that have not ended)
-        self._busy: dict[Connection, tuple] = {}
+        self._workers: dict[Connection, tuple[SpawnProcess, int]] = {}  # and the core
 
     def run(self, workers: int) -> None:
         available = cores()
         try:
-            for i in range(min(workers, len(self._waiting))):
+            for i in range(min(workers, self._dispatch.waiting)):
                 self._start(available[i % len(available)])
-            while self._busy:
-                for connection in wait(list(self._busy)):
+            while self._workers:
+                for connection in wait(list(self._workers)):
                     self._receive(connection)
         finally:
-            for process, *_ in self._busy.values():
+            for process, _ in self._workers.values():
                 process.kill()
                 process.join()
 
     def _start(self, core: int) -> None:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=_worker, args=(theirs, core, self._folder), daemon=True
+            target=_worker, args=(self._work, theirs, core, self._folder), daemon=True
         )
         process.start()
         theirs.close()  # so that the end of the process is the end of the connection
-        self._busy[ours] = (process, core, [], 0, [])
+        self._workers[ours] = process, core
         self._give(ours)
 
     def _give(self, connection) -> None:
         """The next batch for a worker, or the end of it."""
-        process, core, *_ = self._busy[connection]
-        if not self._waiting:
-            del self._busy[connection]
+        if not self._dispatch.waiting:
+            process, _ = self._workers.pop(connection)
             connection.close()
             process.join()
             return
-        batch, attempt = self._waiting.pop()
-        self._busy[connection] = (process, core, batch, attempt, list(batch))
+        batch = self._dispatch.give(connection)
         try:
             connection.send(batch)
         except (BrokenPipeError, ConnectionResetError):  # it died between two batches
             self._bury(connection)
 
     def _receive(self, connection) -> None:
-        process, core, batch, attempt, left = self._busy[connection]
         try:
             event = connection.recv()
         except (EOFError, ConnectionResetError):
             self._bury(connection)
             return
         if event is None:
+            self._dispatch.release(connection)
             self._give(connection)
-            return
-        if event.record is not None or event.failure is not None:
-            left.remove(event.job)
-        self._emit(event)
+        else:
+            self._dispatch.hear(connection, event)
 
     def _bury(self, connection) -> None:
-        """A worker has died: another one gets what it has not finished."""
-        process, core, _, attempt, left = self._busy.pop(connection)
+        """A worker has died: another one takes its core."""
+        process, core = self._workers.pop(connection)
+        connection.close()
         process.join()
-        if attempt < _ATTEMPTS and left:
-            self._waiting.append((left, attempt + 1))
-        else:
-            reason = (
-                f"its process died twice (exit code {process.exitcode}); is there enough memory?"
-            )
-            for job in left:
-                self._emit(Event(job, failure=failure(job, reason)))
-        if self._waiting:
+        self._dispatch.release(connection, f"exit code {process.exitcode}")
+        if self._dispatch.waiting:
             self._start(core)

@@ -19,10 +19,12 @@ import hashlib
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from overfit.errors import UserError
+from overfit.io.clips import Clip, ClipShape, load_clip
 from overfit.io.datasets import Instance
 
 
@@ -46,19 +48,20 @@ def load_signal(instance: Instance, crop: int | None, frames: int | None = None)
         from overfit.io.images import load_image
 
         return central_crop(load_image(instance.path), crop)
-    from overfit.io.clips import load_clip
-
     if crop is not None:
         raise UserError("--crop is for pictures; cut clips before")
     return load_clip(instance.path, frames)
 
 
-def decode_file(data: bytes, codec: str, shape):
+def decode_file(data: bytes, codec: str, shape) -> Any:
     """The signal in a coded file, as the codec named in a record decodes it; shape: `.shape`."""
     if codec == "overfit":
         from overfit.decoding import decode
 
-        return np.reshape(decode(data), shape)
+        decoded = decode(data)
+        if isinstance(shape, ClipShape):
+            return Clip((decoded,), shape.fps)
+        return np.reshape(decoded, shape)
     from overfit.codecs import codec as codecs
 
     return codecs.load(codec).decode(data, shape)

@@ -1,28 +1,23 @@
 """A folder of results: one JSON object a line, appended as jobs finish; the coded files beside it.
 
 A line is complete or it is not there: an interrupted write leaves half a line at the end, which the
-next run cuts off. One process at a time appends; any number may read. Workers hand in their records
-as files in records/, from where whoever appends takes them up.
+next run cuts off. One process at a time appends; any number may read. Workers do not append: they
+leave a file per record, so that nothing depends on who started them, or on whether they are still
+there. These files are taken up by the run that started the workers or by the next one.
 """
 
 import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from overfit.errors import UserError
 from overfit.io.json_file import json_text, write_json
 
 RESULTS = "results.jsonl"
-RECORDS = "records"
-
-
-def hand_in(record: dict, folder: Path) -> None:
-    """Leaves a record, which has a "key", for the index: whether or not a driver is still there."""
-    (folder / RECORDS).mkdir(exist_ok=True)
-    write_json(folder / RECORDS / f"{record['key']}.json", record)
+RECORDS = "records"  # a folder
 
 
 def read_results(folder: str | os.PathLike[str]) -> tuple[list[dict], list[str]]:
@@ -71,19 +66,6 @@ class Store:
             raise UserError(f"cannot write to '{self.folder}': {error.strerror}") from error
         self.done[record["key"]] = record
 
-    def take_up(self, record: dict) -> None:
-        """Appends what a worker has handed in."""
-        self.append(record)
-        (self.folder / RECORDS / f"{record['key']}.json").unlink(missing_ok=True)
-
-    def take_up_all(self) -> None:
-        """What a run that was killed, or a worker without a driver, has left."""
-        for path in sorted((self.folder / RECORDS).glob("*.json")):
-            record = json.loads(path.read_bytes())
-            if record["key"] not in self.done:
-                self.append(record)
-            path.unlink()
-
 
 @contextlib.contextmanager
 def open_store(folder: str | os.PathLike[str]) -> Iterator[Store]:
@@ -110,3 +92,43 @@ def open_store(folder: str | os.PathLike[str]) -> Iterator[Store]:
         file.truncate(content.rfind(b"\n") + 1)
         results, _ = read_results(path)
         yield Store(path, file, {record["key"]: record for record in results})
+
+
+def intact(record: dict, folder: Path) -> bool:
+    """Whether the coded file of a record is there in its size: another job may have replaced it."""
+    path = folder / record["file"]
+    return path.is_file() and path.stat().st_size == record["bytes"]
+
+
+def leave(record: dict, folder: Path) -> None:
+    """What a worker does with a record."""
+    (folder / RECORDS).mkdir(exist_ok=True)
+    write_json(folder / RECORDS / f"{record['key']}.json", record)
+
+
+def left(key: str, folder: Path) -> dict | None:
+    """The record that a worker has left for the job with this key, if its file is there as well."""
+    try:
+        record = json.loads((folder / RECORDS / f"{key}.json").read_bytes())
+    except FileNotFoundError:
+        return None
+    return record if intact(record, folder) else None
+
+
+def left_keys(folder: Path) -> set[str]:
+    """Of the jobs for which workers have left records."""
+    return {path.stem for path in (folder / RECORDS).glob("*.json")}
+
+
+def take_up(store: Store, belongs: Callable[[dict], bool] = lambda record: True) -> None:
+    """Appends what workers have left and no run has heard of, as far as it belongs there."""
+    for key in sorted(left_keys(store.folder) - store.done.keys()):
+        record = left(key, store.folder)
+        if record is not None and belongs(record):
+            store.append(record)
+
+
+def tidy(store: Store) -> None:
+    """Removes what workers have left, once it has been appended and they have ended."""
+    for key in left_keys(store.folder) & store.done.keys():
+        (store.folder / RECORDS / f"{key}.json").unlink()

@@ -1,30 +1,37 @@
-"""What a worker does with a batch of jobs: encode, write, decode again, measure, record.
-
-The record is a file of its own in FOLDER/records until the index takes it up (see `drive.py`), so
-that nothing depends on who started the worker, or on whether they are still there.
-"""
+"""What a worker does with a batch of jobs: encode, write, decode again, measure, record."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from overfit.codecs import codec as codecs
-from overfit.errors import UserError, sentence
+from overfit.errors import sentence
 from overfit.io.atomic import atomic_write
 from overfit.io.clips import Clip
-from overfit.jobs.job import Event, Job, failure
+from overfit.jobs.job import Emit, Event, Job, failure
 from overfit.jobs.measure import quality
 from overfit.jobs.records import decode_file, load_signal
-from overfit.jobs.store import hand_in
+from overfit.jobs.store import leave, left
 
 
-def work(batch: Sequence[Job], folder: Path, emit: Callable[[Event], None]) -> None:
+def work(batch: Sequence[Job], folder: Path, emit: Emit) -> None:
     """Does a batch, whose fits share a program where their shapes agree.
 
     emit gets what happens, in the end a record or a failure for every job. One job's fault costs
-    the others nothing.
+    the others nothing. What an earlier worker has left in the folder is not done again.
     """
+    todo = []
+    for job in batch:
+        record = left(job.key(), folder)
+        if record is None:
+            todo.append(job)
+        else:
+            emit(Event(job, record=record))
+    _do(todo, folder, emit)
+
+
+def _do(batch: Sequence[Job], folder: Path, emit: Emit) -> None:
     signals = {}
     for i, job in enumerate(batch):
         emit(Event(job))
@@ -40,7 +47,7 @@ def work(batch: Sequence[Job], folder: Path, emit: Callable[[Event], None]) -> N
                 raise outcome
             data, known = outcome
             record = store_file(job, signals[i], data, known, folder)
-            hand_in(record, folder)
+            leave(record, folder)
             if job.codec == "overfit":
                 from overfit.fitting.encode import forget
 
@@ -72,7 +79,7 @@ def _encoded(job: Job, signal) -> tuple[bytes, dict[str, Any]]:
     return data, {"seconds_encode": time.perf_counter() - start}
 
 
-# Of what `fitting.groups.Encoded` says about a file, beside what is measured here.
+# Of what `fitting.files.Encoded` says about a file, beside what is measured here.
 KEPT = (
     "bits", "macs_per_pixel", "loss", "steps", "seed", "preset", "lmbda", "seconds_compile",
     "device", "versions",
@@ -88,9 +95,6 @@ def _request(job: Job, signal, folder: Path):
 def _fitted(jobs: list[Job], signals: list, folder: Path, emit) -> list:
     from overfit.fitting.encode import encode
 
-    for job, signal in zip(jobs, signals, strict=True):
-        if isinstance(signal, Clip):
-            raise UserError(f"{job.label} cannot encode clips yet")
     requests = [_request(job, signal, folder) for job, signal in zip(jobs, signals, strict=True)]
     start = time.perf_counter()
     results = encode(requests, lambda step: emit(Event(jobs[0], step=step)))

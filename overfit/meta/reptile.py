@@ -49,7 +49,7 @@ def outer_step(
     steps = tasks.schedule.steps + tasks.schedule.stage2_steps
     states = fit.advance(states, tasks, steps, loss_fn, config)
     fitted = {name: states.best_params[name] for name in networks}
-    changes = jax.tree.map(lambda new, old: new - old, fitted, networks)
+    changes = jax.tree.map(lambda new, old: new - old[None], fitted, networks)
     moved = jax.tree.map(lambda old, change: old + rate * change.mean(axis=0), networks, changes)
     # The maximum-likelihood scale of a Laplace distribution.
     seen = jax.tree.map(

@@ -315,6 +315,40 @@ def conv(w: jax.Array, b: jax.Array, x: jax.Array) -> jax.Array:
     return _correlate(kernel, b, _edge_padded(x[None], width // 2))[0]
 
 
+def conv_frames(w: jax.Array, b: jax.Array, x: jax.Array) -> jax.Array:
+    """`conv` of every frame: [in, frames, rows, columns] -> [out, frames, rows, columns]."""
+    width = round((w.shape[1] / len(x)) ** 0.5)
+    return _correlate_frames(w.reshape(-1, len(x), width, width), b, _edge_padded(x, width // 2))
+
+
+def conv_volume(w: jax.Array, b: jax.Array, x: jax.Array) -> jax.Array:
+    """k x k x k convolution, edges repeated: [in, frames, rows, columns] -> [out, ..].
+
+    w is [out, in * k^3], its taps in the order (channel, dt, dy, dx).
+    """
+    channels, frames, _, _ = x.shape
+    width = round((w.shape[1] / channels) ** (1 / 3))
+    r = width // 2
+    x = jnp.pad(_edge_padded(x, r), ((0, 0), (r, r), (0, 0), (0, 0)), mode="edge")
+    # The frames before and after are further channels of a frame.
+    x = jnp.stack([x[:, dt : dt + frames] for dt in range(width)], axis=1)
+    kernel = w.reshape(-1, channels * width, width, width)
+    return _correlate_frames(kernel, b, x.reshape(channels * width, *x.shape[2:]))
+
+
+def _correlate_frames(kernel: jax.Array, bias: jax.Array, x: jax.Array) -> jax.Array:
+    """`_correlate` of every frame of x [in, frames, rows + k - 1, columns + k - 1].
+
+    The frames form one tall plane, so that its strips are as for any other; the few rows that mix
+    two frames are computed in vain.
+    """
+    channels, frames, height, _ = x.shape
+    reach = kernel.shape[-1] - 1
+    y = _correlate(kernel, bias, x.reshape(1, channels, frames * height, -1))
+    y = _with_rows(y, frames * height).reshape(len(bias), frames, height, -1)
+    return y[:, :, : height - reach]
+
+
 def conv_each(w: jax.Array, x: jax.Array) -> jax.Array:
     """Every channel alone by the same k x k kernels: [in, rows, columns] -> [in, out, ..].
 

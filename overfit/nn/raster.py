@@ -2,25 +2,27 @@
 
 Each plane is stored row after row with `margin` zeros to the right of every row (they serve as the
 left margin of the next row, too) and `margin` zero rows above the first. The neighbor (dy, dx) of
-the value at index i is then at i + dy * pitch + dx. One loop over equal strips of this array visits
-all planes, whatever their number and sizes: one compiled body, and a working set that stays in the
-cache (measured on CPU: experiments/bench_fit.py).
+the value at index i is then at i + dy * pitch + dx. The frames of a plane that has several follow
+each other, `margin` zero rows apart. One loop over equal strips of this array visits all planes,
+whatever their number and sizes: one compiled body, and a working set that stays in the cache
+(measured on CPU: experiments/bench_fit.py).
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-Shape = tuple[int, int]
+Shape = tuple[int, ...]  # (rows, columns), or (frames, rows, columns)
 
 
 class Raster(NamedTuple):
     """Static layout; indices are positions in the 1-D array."""
 
-    shapes: tuple[Shape, ...]  # (rows, columns) of each plane
+    shapes: tuple[Shape, ...]  # of each plane
     margin: int  # largest |dy| and |dx| of any neighbor
     size: int  # length of the 1-D array
     begins: tuple[int, ...]  # index of each plane's first value
@@ -36,16 +38,18 @@ def raster(shapes: tuple[Shape, ...], margin: int, strip: int) -> Raster:
     """The layout of planes of the given shapes; strips never cross from one plane to the next."""
     starts, pitches, planes, begins, valid = [], [], [], [], []
     position = 0
-    for plane, (rows, columns) in enumerate(shapes):
+    for plane, (*frames, rows, columns) in enumerate(shapes):
         pitch = columns + margin
         begin = position + margin * pitch + margin
-        count = -(-rows * pitch // strip)
+        height = math.prod(frames) * (rows + margin) - margin  # rows of all frames together
+        count = -(-height * pitch // strip)
         begins.append(begin)
         starts += [begin + i * strip for i in range(count)]
         pitches += [pitch] * count
         planes += [plane] * count
         inside = np.arange(count * strip)
-        valid.append((inside % pitch < columns) & (inside < rows * pitch))
+        row, column = np.divmod(inside, pitch)
+        valid.append((column < columns) & (row % (rows + margin) < rows) & (row < height))
         # Neighbors below the last row are read by nobody with a causal context, but a full
         # neighborhood (the one of another plane) reaches them.
         position = begin + count * strip + margin * pitch + margin
@@ -63,11 +67,19 @@ def raster(shapes: tuple[Shape, ...], margin: int, strip: int) -> Raster:
 
 
 def to_raster(planes: list[jax.Array], layout: Raster) -> jax.Array:
-    """Stores planes [rows, columns] each in the layout: [layout.size], zero in the margins."""
+    """Stores planes in the layout: [layout.size], zero in the margins.
+
+    Planes may have up to `margin` rows and columns more than their shapes: these go into the
+    margins below and to the right, for neighbors that lie in that direction only.
+    """
     pieces, position = [], 0
-    for plane, begin in zip(planes, layout.begins, strict=True):
+    for plane, shape, begin in zip(planes, layout.shapes, layout.begins, strict=True):
         pieces.append(jnp.zeros((begin - position,), plane.dtype))
-        padded = jnp.pad(plane, ((0, 0), (0, layout.margin))).reshape(-1)
+        margins = [
+            (0, n + layout.margin - size)
+            for n, size in zip(shape[-2:], plane.shape[-2:], strict=True)
+        ]
+        padded = jnp.pad(plane, [(0, 0)] * (plane.ndim - 2) + margins).reshape(-1)
         pieces.append(padded)
         position = begin + padded.size
     pieces.append(jnp.zeros((layout.size - position,), planes[0].dtype))

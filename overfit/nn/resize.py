@@ -1,7 +1,7 @@
 """Interpolation as matrices, shared by the fit (JAX) and the decoder (NumPy).
 
 A resize of a plane is `rows @ plane @ columns.T`: two small matrix products, the fastest form on
-CPU and accelerators alike, and one definition for everybody.
+CPU and accelerators alike, and one definition for everybody. Frames take a third one, along time.
 """
 
 import functools
@@ -58,3 +58,54 @@ def resize_matrix(size_in: int, size_out: int, method: str = "bilinear") -> np.n
     rows = np.broadcast_to(np.arange(size_out)[:, None], taps.shape)
     matrix[rows[inside], taps[inside].astype(np.int64)] += weights[inside]
     return matrix
+
+
+def resized(x, size: tuple[int, ...], method: str = "bilinear"):
+    """x [rows, columns] or [frames, rows, columns] at another size, NumPy or JAX, its dtype.
+
+    Frames are interpolated last: by then all work along rows and columns is done, for the fewer
+    frames.
+    """
+    if x.shape == size:
+        return x
+    *frames, rows, columns = (
+        resize_matrix(a, b, method).astype(x.dtype) for a, b in zip(x.shape, size, strict=True)
+    )
+    x = rows @ (x @ columns.T)
+    return (frames[0] @ x.reshape(len(x), -1)).reshape(size) if frames else x
+
+
+# -- Pictures, by a factor of two ------------------------------------------------------------------
+
+# Only a few samples bear on each, so that a sum of these is much less work than a matrix product.
+_SIZE = 32  # of a signal that is long enough to have samples that no edge bears on
+
+
+def halved(planes: np.ndarray, method: str = "bicubic") -> np.ndarray:
+    """[.., 2 h, 2 w] at half the resolution: float32 [.., h, w]. Edges are repeated."""
+    row = resize_matrix(2 * _SIZE, _SIZE, method)[_SIZE // 2]
+    for axis in (-2, -1):
+        planes = _weighted(planes, axis, row, np.arange(0, planes.shape[axis], 2) - _SIZE)
+    return planes
+
+
+def doubled(planes: np.ndarray, method: str = "bilinear") -> np.ndarray:
+    """[.., h, w] at twice the resolution: float32 [.., 2 h, 2 w]. Edges are repeated."""
+    rows = resize_matrix(_SIZE, 2 * _SIZE, method)[_SIZE : _SIZE + 2]
+    for axis in (-2, -1):
+        starts = np.arange(planes.shape[axis]) - _SIZE // 2
+        phases = [_weighted(planes, axis, row, starts) for row in rows]
+        shape = list(planes.shape)
+        shape[axis] *= 2
+        planes = np.stack(phases, axis=axis % planes.ndim + 1).reshape(shape)
+    return planes
+
+
+def _weighted(planes: np.ndarray, axis: int, weights: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """At each start along the axis, the sum of weights[k] * planes[start + k]."""
+    last = planes.shape[axis] - 1
+    taps = (
+        np.float32(weights[k]) * planes.take((starts + k).clip(0, last), axis)
+        for k in np.flatnonzero(weights)
+    )
+    return np.asarray(sum(taps), np.float32)

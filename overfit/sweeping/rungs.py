@@ -17,6 +17,7 @@ from overfit import evaluation
 from overfit.engine import fit
 from overfit.errors import UserError, sentence
 from overfit.fitting.encode import forget
+from overfit.fitting.files import write_files
 from overfit.fitting.groups import (
     Fit,
     Group,
@@ -26,13 +27,13 @@ from overfit.fitting.groups import (
     checked,
     run_group,
     start,
-    write_files,
 )
+from overfit.fitting.memory import at_once
 from overfit.fitting.run import Run
 from overfit.io.atomic import atomic_write
 from overfit.io.datasets import Instance
 from overfit.jobs.job import Event, Job, failure
-from overfit.jobs.store import Store, hand_in
+from overfit.jobs.store import Store, leave
 from overfit.jobs.work import KEPT, store_file
 from overfit.sweeping.space import OBJECTIVES, Sweep
 from overfit.sweeping.strategies import Rung
@@ -83,8 +84,10 @@ def advance(field: Field, keys: Sequence[str], rung: Rung) -> dict[str, float]:
         if not _is_done(field, key, rung):
             one = field.candidates[key].fit
             batches.setdefault((one.signal.shape, architecture(one.config)), []).append(key)
-    for batch in batches.values():
-        _run_batch(field, batch, rung)
+    for (shape, _), batch in batches.items():
+        size = at_once(math.prod(shape[1:]))
+        for first in range(0, len(batch), size):
+            _run_batch(field, batch[first : first + size], rung)
     costs = {}
     for key in keys:
         record = field.rungs.done[_rung_key(key, rung)]
@@ -177,8 +180,8 @@ def _finish(field: Field, key: str, rung: Rung, run: Run) -> None:
     seconds = before + run.seconds + time.perf_counter() - begin
     known = {name: encoded.about[name] for name in KEPT} | {"seconds_encode": seconds}
     known["sweep_setting"] = setting
-    record = store_file(job, request.image, encoded.data, known, field.folder)
-    hand_in(record, field.folder)
+    record = store_file(job, request.signal, encoded.data, known, field.folder)
+    leave(record, field.folder)
     cost = OBJECTIVES[field.plan.sweep.objective](record)
     _record(field, key, rung, run, cost, file=record)
     forget(request)

@@ -128,6 +128,23 @@ def test_conv_is_that_of_lax(size, channels, shape):
     agree(primitives.conv, conv_by_lax, w, b, normal(2, channels[0], *shape))
 
 
+def volume_by_lax(w, b, x):
+    size = round((w.shape[1] / x.shape[0]) ** (1 / 3))
+    r = size // 2
+    x = jnp.pad(x, ((0, 0), (r, r), (r, r), (r, r)), mode="edge")
+    kernel = w.reshape(w.shape[0], x.shape[0], size, size, size)
+    y = lax.conv_general_dilated(x[None], kernel, (1, 1, 1), "VALID", precision="highest")[0]
+    return y + b[:, None, None, None]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 5, 3), (4, 37, 9)])
+def test_convolutions_of_frames_and_volumes_are_those_of_lax(shape):
+    x = normal(2, 3, *shape)
+    frames = jax.vmap(conv_by_lax, (None, None, 1), 1)
+    agree(primitives.conv_frames, frames, normal(0, 2, 3 * 9), normal(1, 2), x)
+    agree(primitives.conv_volume, volume_by_lax, normal(0, 2, 3 * 27), normal(1, 2), x)
+
+
 def transposed_conv_by_lax(kernel, x):
     # Enough of the edges is repeated that the ends of the full response need not be looked at.
     x = jnp.pad(x, ((0, 0), (2, 2), (2, 2)), mode="edge")[:, None]
@@ -199,6 +216,10 @@ CASES = {
     "conv of few rows": (primitives.conv, (normal(0, 2, 9), normal(1, 2), normal(2, 1, 7, 9))),
     # An odd number of strips, the last one not full.
     "conv": (primitives.conv, (normal(0, 3, 18), normal(1, 3), normal(2, 2, 67, 5))),
+    "conv_volume": (
+        primitives.conv_volume,
+        (normal(0, 2, 27), normal(1, 2), normal(2, 1, 3, 21, 5)),
+    ),
     "neighborhood_sum": (
         functools.partial(strip_sum, (CAUSAL,), 16),
         (cost_weights(len(CAUSAL)), (some_planes(0),)),

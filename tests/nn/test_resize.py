@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from overfit.nn.resize import KERNELS, resize_matrix
+from overfit.nn.resize import KERNELS, doubled, halved, resize_matrix, resized
 
 SIZES = [(1, 1), (1, 7), (5, 5), (4, 8), (5, 13), (7, 8), (13, 5), (8, 3), (9, 1)]
 
@@ -43,3 +43,33 @@ def test_bicubic_doubling_has_the_weights_of_pytorch():
 def test_the_same_size_is_the_identity():
     for method in KERNELS:
         np.testing.assert_allclose(resize_matrix(6, 6, method), np.eye(6), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "sizes", [((2, 3, 4), (5, 6, 7)), ((3, 5, 4), (3, 10, 8)), ((1, 1, 2), (4, 3, 2))]
+)
+def test_frames_are_interpolated_along_time_too(sizes):
+    size_in, size_out = sizes
+    x = np.random.default_rng(0).normal(size=size_in).astype(np.float32)
+    expected = jax.image.resize(x, size_out, "trilinear")
+    for ours in (resized(x, size_out), resized(jnp.asarray(x), size_out)):
+        assert ours.dtype == np.float32
+        np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["bilinear", "bicubic", "lanczos3"])
+def test_pictures_are_halved_and_doubled_by_the_same_weights(method):
+    planes = np.random.default_rng(0).integers(0, 256, (2, 40, 28), dtype=np.uint8)
+    rows, columns = resize_matrix(40, 20, method), resize_matrix(28, 14, method)
+    small = halved(planes, method)
+    assert small.dtype == np.float32
+    inside = np.s_[:, 6:-6, 6:-6]
+    np.testing.assert_allclose(
+        small[..., 3:-3, 3:-3], (rows @ planes @ columns.T)[..., 3:-3, 3:-3], atol=1e-3
+    )
+    rows, columns = resize_matrix(20, 40, method), resize_matrix(14, 28, method)
+    np.testing.assert_allclose(
+        doubled(small, method)[inside], (rows @ small @ columns.T)[inside], atol=1e-3
+    )
+    flat = np.full((1, 2, 2), 77, np.uint8)
+    np.testing.assert_allclose(halved(doubled(flat, method), method), flat, rtol=1e-5)

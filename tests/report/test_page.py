@@ -20,6 +20,7 @@ from overfit.cli import main
 from overfit.errors import UserError
 from overfit.evaluation import Plan, jobs
 from overfit.io.datasets import find_all
+from overfit.jobs.backends import Workers
 from overfit.jobs.drive import drive
 from overfit.jobs.job import Failure
 from overfit.jobs.measure import quality
@@ -68,7 +69,10 @@ def evaluated(tmp_path_factory):
         noisy = np.clip(pixels + noise, 0, 255).astype(np.uint8)
         Image.fromarray(noisy).save(root / "pictures" / f"{name}.png")
     plan = Plan(("jpeg",), ladders={"jpeg": (10.0, 40.0, 80.0)})
-    assert drive(jobs(find_all([str(root / "pictures")]), plan), root / "results", 1)[1] == []
+    assert (
+        drive(jobs(find_all([str(root / "pictures")]), plan), root / "results", Workers(count=1))[1]
+        == []
+    )
     lines = (root / "results" / "results.jsonl").read_text().splitlines()
     first = {json.loads(line)["name"]: json.loads(line) for line in lines}
     for preset, name in (("c3-kodak", "plain"), ("c3-clic", HOSTILE_NAME)):

@@ -51,7 +51,7 @@ def folder(tmp_path_factory, picture):
 
 def searched(pictures, output, progress=lambda event, ended, count: None, toml=TOML):
     plan = Plan(parse(tomllib.loads(toml), "test"), "search")
-    summary, failures = sweep(find_all([str(pictures)]), plan, output, progress)
+    summary, failures = sweep(find_all([str(pictures)]), plan, output, progress=progress)
     assert failures == []
     return summary["results"]
 

@@ -11,6 +11,7 @@ from overfit.cli import main
 from overfit.errors import UserError
 from overfit.fitting import run as fitting_run
 from overfit.io.datasets import find_all
+from overfit.jobs.backends import Workers
 from overfit.jobs.store import read_results
 from overfit.sweeping import rungs as rungs_module
 from overfit.sweeping.course import RUNGS
@@ -48,7 +49,7 @@ def folder(tmp_path_factory, picture):
 
 def swept(pictures, output, strategy, progress=lambda event, ended, count: None):
     plan = Plan(parse(tomllib.loads(TOML), "test"), strategy)
-    summary, failures = sweep(find_all([str(pictures)]), plan, output, progress)
+    summary, failures = sweep(find_all([str(pictures)]), plan, output, progress=progress)
     assert failures == []
     return summary["results"][0]
 
@@ -68,7 +69,9 @@ def halving(folder, tmp_path_factory):
 def files(output):
     """The coded files, by setting."""
     records = read_results(output)[0]
-    return {str(r["sweep_setting"]): (output / r["file"]).read_bytes() for r in records}
+    return {
+        (r["name"], str(r["sweep_setting"])): (output / r["file"]).read_bytes() for r in records
+    }
 
 
 def test_the_grid_has_a_file_per_setting_and_chooses_the_cheapest(grid):
@@ -171,6 +174,35 @@ def test_a_setting_whose_fit_diverges_costs_the_others_nothing(folder, grid, tmp
         ]
         assert len(costs) == 2 and chosen["cost"] == min(costs) >= grid[1]["cost"]
         assert chosen["sweep_setting"] != best and len(files(tmp_path)) == 2
+
+
+def test_workers_share_the_images(folder, halving, tmp_path, picture):
+    """Each in its own process, whose rungs and files are those of a run here."""
+    pictures = tmp_path / "in"
+    pictures.mkdir()
+    (pictures / "good.png").write_bytes((folder / "good.png").read_bytes())
+    Image.fromarray(picture(24, 32, seed=1)).save(pictures / "other.png")
+    (pictures / "broken.png").write_bytes(b"no picture")
+    heard = []
+    plan = Plan(parse(tomllib.loads(TOML), "test"), "halving")
+
+    def run():
+        return sweep(
+            find_all([str(pictures)]), plan, tmp_path / "out", Workers(count=2),
+            lambda event, ended, count: heard.append((event, ended, count)),
+        )  # fmt: skip
+
+    summary, (failed,) = run()
+    assert failed.name == "broken" and heard[-1][1:] == (3, 3)
+    good, other = summary["results"]
+    assert (good["name"], other["name"]) == ("good", "other")
+    assert {k: v for k, v in good.items() if "seconds" not in k} == {
+        k: v for k, v in halving[1].items() if "seconds" not in k
+    }
+    assert files(tmp_path / "out").items() >= files(halving[0]).items()
+    heard.clear()
+    again, (failed,) = run()  # only what failed is tried again
+    assert again == summary and {event.job.name for event, *_ in heard} == {"broken"}
 
 
 def test_the_command_keeps_what_works_and_says_what_does_not(capsys, folder, halving, tmp_path):

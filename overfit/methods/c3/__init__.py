@@ -1,7 +1,7 @@
-"""C3: latent grids and two tiny networks, fitted to one image (Kim et al., arXiv 2312.02753)."""
+"""C3: latent grids and two tiny networks, fitted to one image or clip (arXiv 2312.02753)."""
 
 from overfit.method import Method, deferred
-from overfit.methods.c3.config import PRESETS
+from overfit.methods.c3.config import CLIP_PRESETS, PRESETS
 
 _MODEL, _CODEC = "overfit.methods.c3.model", "overfit.methods.c3.codec"
 
@@ -16,6 +16,8 @@ METHOD = Method(
     reconstruct=deferred(_CODEC, "reconstruct"),
     macs=deferred("overfit.methods.c3.complexity", "macs"),
     describe=deferred(_CODEC, "describe"),
-    presets=PRESETS,
+    presets=PRESETS | CLIP_PRESETS,
     inspect=deferred("overfit.methods.c3.inspection", "inspect"),
+    first_phase=deferred("overfit.methods.c3.masks", "first_phase"),
+    frames=deferred(_CODEC, "frames"),
 )

@@ -1,9 +1,13 @@
 """C3 files: what is in each section, and the way back to pixels. NumPy only.
 
-Sections: "header" (13 bytes for two hidden layers in each network), "networks", "latents".
+Sections: "header" (13 bytes for two hidden layers in each network of an image), "networks",
+"latents". A clip has its own header; its networks come first, then its latents frame by frame.
 docs/format.md is the specification.
 """
 
+import itertools
+import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,27 +19,40 @@ from overfit.coding.container import read_varint, write_varint
 from overfit.coding.parameters import Change, Quantized, code_array, code_change
 from overfit.errors import UserError
 from overfit.methods.c3 import latent_coding
-from overfit.methods.c3.architecture import parameter_shapes
+from overfit.methods.c3.architecture import check_rank, num_masks, parameter_shapes
 from overfit.methods.c3.complexity import macs
-from overfit.methods.c3.config import Q_STEP_UNITS, C3Config, Entropy, Latents, Synthesis
-from overfit.methods.c3.synthesis import synthesize
+from overfit.methods.c3.config import (
+    MAX_MASK_REACH,
+    Q_STEP_UNITS,
+    C3Config,
+    Entropy,
+    Latents,
+    Synthesis,
+)
+from overfit.methods.c3.synthesis import synthesize, synthesize_clip
 
-MAX_PIXELS, MAX_SIDE = 1 << 25, 1 << 14  # of one image: bounds what a damaged header can ask for
+MAX_PIXELS, MAX_SIDE = (
+    1 << 25,
+    1 << 14,
+)  # of one image or clip: bounds what a damaged header can ask for
 
 
 class Code(NamedTuple):
     """Exactly what a file carries: integers and the architecture they belong to."""
 
     config: C3Config
-    shape: tuple[int, int, int]  # channels, height, width
+    shape: tuple[int, ...]  # channels, (frames,) height, width
     parameters: dict[str, dict[str, Quantized | Change]]  # {network: {array}}
-    latents: list[np.ndarray]  # int32 [rows, columns] per grid, finest first, in bins
+    latents: list[np.ndarray]  # int32 [(frames,) rows, columns] per grid, finest first, in bins
+    masks: latent_coding.Places = ()  # where they lie, for the finest grids
 
 
 _ORDERS = ("fine_to_coarse", "coarse_to_fine")
 _PER_GRID = ("shared", "film", "separate")
 _ACTIVATIONS = ("gelu", "relu")
 _UPSAMPLINGS = ("bilinear", "nearest", "bicubic", "lanczos3", "learned")
+_CLIP = 0, 0  # in the place of an image's size: that of a clip follows
+_MASK_ORIGIN = MAX_MASK_REACH + 1  # what a coordinate of a mask is counted from
 
 
 def _fields(config: C3Config, channels: int) -> list[tuple[int, int]]:
@@ -61,13 +78,31 @@ def _fields(config: C3Config, channels: int) -> list[tuple[int, int]]:
     return fields + [(width - 1, 6) for width in entropy.widths + synthesis.widths]
 
 
+def _clip_fields(code: Code) -> list[tuple[int, int]]:
+    """Those that follow in the header of a clip."""
+    entropy = code.config.entropy
+    fields = [
+        (entropy.frame + 1, 6),
+        (entropy.mask, 3),
+        (entropy.mask_grids, 4),
+        (int(code.config.synthesis.per_frame), 1),
+    ]
+    return fields + [(place + _MASK_ORIGIN, 7) for mask in code.masks for place in mask]
+
+
 def _write_header(code: Code) -> bytes:
-    channels, height, width = code.shape
+    channels, *size = code.shape
+    fields = _fields(code.config, channels)
+    if len(size) == 3:
+        fields += _clip_fields(code)
+        size = [*_CLIP, *size]
+    else:
+        size = size[::-1]
     packed, length = 0, 0
-    for value, bits in _fields(code.config, channels):
+    for value, bits in fields:
         packed, length = packed << bits | value, length + bits
     packed <<= -length % 8
-    return write_varint(width) + write_varint(height) + packed.to_bytes(-(-length // 8), "big")
+    return b"".join(map(write_varint, size)) + packed.to_bytes(-(-length // 8), "big")
 
 
 class _Bits:
@@ -89,26 +124,41 @@ class _Bits:
         return names[index]
 
 
-def _is_size(width: int, height: int) -> bool:
-    return 1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE and width * height <= MAX_PIXELS
+def _is_size(*size: int) -> bool:
+    return all(1 <= n <= MAX_SIDE for n in size) and math.prod(size) <= MAX_PIXELS
 
 
-def check_size(width: int, height: int) -> None:
-    """Raises UserError for an image that a C3 file cannot hold."""
-    if not _is_size(width, height):
+def check_size(*size: int) -> None:
+    """Raises UserError for ((frames,) height, width) of a signal that a C3 file cannot hold."""
+    if not _is_size(*size):
+        what = "image" if len(size) == 2 else "clip"
         raise UserError(
-            f"the image has {width}x{height} pixels; a C3 file holds up to {MAX_SIDE} on a side "
-            f"and {MAX_PIXELS} in all: cut it into parts"
+            f"the {what} has {'x'.join(map(str, size[::-1]))} pixels; a C3 file holds up to "
+            f"{MAX_SIDE} on a side and {MAX_PIXELS} in all: cut it into parts"
         )
 
 
-def _read_header(data: bytes) -> tuple[C3Config, tuple[int, int, int]]:
+def _read_size(data: bytes) -> tuple[tuple[int, ...], int]:
+    """(((frames,) height, width), position of the bit fields)."""
     width, position = read_varint(data, 0)
     height, position = read_varint(data, position)
-    if not _is_size(width, height):
+    size: tuple[int, ...] = height, width
+    if size == _CLIP:
+        frames, position = read_varint(data, position)
+        height, position = read_varint(data, position)
+        width, position = read_varint(data, position)
+        size = frames, height, width
+    if not _is_size(*size):
         raise UserError(
-            f"the file's header says {width}x{height} pixels, which no C3 file has: it is damaged"
+            f"the file's header says {'x'.join(map(str, size[::-1]))} pixels, which no C3 file "
+            "has: it is damaged"
         )
+    return size, position
+
+
+def _read_header(data: bytes) -> Code:
+    """What the header says, without parameters and latents."""
+    size, position = _read_size(data)
     bits = _Bits(data[position:])
     channels = 3 if bits.take(1) else 1
     num_grids, first_octave, order = bits.take(4), bits.take(4), bits.choose(1, _ORDERS)
@@ -120,24 +170,42 @@ def _read_header(data: bytes) -> tuple[C3Config, tuple[int, int, int]]:
     entropy_widths, synthesis_widths = (
         tuple(bits.take(6) + 1 for _ in range(depth)) for depth in depths
     )
+    clip = ()
+    per_frame = True
+    if len(size) == 3:
+        clip = bits.take(6) - 1, bits.take(3), bits.take(4)
+        per_frame = bool(bits.take(1))
     try:
         config = C3Config(
             latents=Latents(num_grids, first_octave, q_step, order),
             entropy=Entropy(
-                entropy_widths, context, previous, per_grid, entropy_activation, log_scale_shift
+                entropy_widths, context, previous, per_grid, entropy_activation, log_scale_shift,
+                *clip,
             ),
             synthesis=Synthesis(
-                synthesis_widths, residual_layers, synthesis_activation, upsampling
+                synthesis_widths, residual_layers, synthesis_activation, upsampling, per_frame
             ),
-        )
-    except ValueError as error:
+        )  # fmt: skip
+        check_rank(size, config)
+    except (ValueError, UserError) as error:
         raise UserError(f"the file's header is damaged: {error}") from error
-    return config, (channels, height, width)
+    masks = tuple(
+        (_read_place(bits, config), _read_place(bits, config)) for _ in range(num_masks(config))
+    )
+    return Code(config, (channels, *size), {}, [], masks)
+
+
+def _read_place(bits: _Bits, config: C3Config) -> int:
+    place = bits.take(7) - _MASK_ORIGIN
+    reach = config.entropy.frame
+    if not -reach <= place <= reach + 1 - config.entropy.mask:
+        raise UserError("the file's header is damaged: a mask lies outside its window")
+    return place
 
 
 def _code_parameters(coder, parameters, config: C3Config, channels: int, base: Base | None):
     if base is not None:
-        check_base(base, config, channels)
+        check_base(base.shapes(), config, channels)
 
     def code(network: str, name: str, shape: tuple[int, ...]):
         array = parameters and parameters[network][name]
@@ -151,14 +219,9 @@ def _code_parameters(coder, parameters, config: C3Config, channels: int, base: B
     }
 
 
-def check_base(base: Base, config: C3Config, channels: int) -> None:
-    """Raises UserError unless the base has the networks of a configuration."""
-    shapes = {
-        f"{network}/{name}": shape
-        for network, arrays in parameter_shapes(config, channels).items()
-        for name, shape in arrays.items()
-    }
-    if {path: prior.center.k.shape for path, prior in base.arrays.items()} != shapes:
+def check_base(shapes: dict[str, dict], config: C3Config, channels: int) -> None:
+    """Raises UserError unless a base, {network: {array: shape}}, has those of a configuration."""
+    if shapes != parameter_shapes(config, channels):
         raise UserError(
             "the base has other networks than this: another preset, --set or number of channels"
         )
@@ -176,15 +239,14 @@ def entropy_network(parameters: dict[str, dict[str, Quantized | Change]]) -> dic
 
 
 def write(code: Code, base=None) -> dict[str, bytes]:
-    """{section: bytes}, in file order. Raises UserError for an image that is too large."""
-    channels, height, width = code.shape
-    check_size(width, height)
+    """{section: bytes}, in file order. Raises UserError for a signal that is too large."""
+    channels, *size = code.shape
+    check_size(*size)
     networks, latents = laplace.Encoder(), laplace.Encoder()
     _code_parameters(networks, code.parameters, code.config, channels, base)
-    shapes = code.config.latents.shapes(height, width)
-    latent_coding.code_latents(
-        latents, code.latents, shapes, entropy_network(code.parameters), code.config
-    )
+    shapes = code.config.latents.shapes(*size)
+    entropy = entropy_network(code.parameters)
+    latent_coding.code_latents(latents, code.latents, shapes, entropy, code.config, code.masks)
     return {
         "header": _write_header(code),
         "networks": networks.finish(),
@@ -194,38 +256,65 @@ def write(code: Code, base=None) -> dict[str, bytes]:
 
 def read_networks(sections: list[bytes], base=None) -> Code:
     """All but the latents: what `info` needs."""
-    config, shape = _read_header(sections[0])
-    parameters = _code_parameters(laplace.Decoder(sections[1]), None, config, shape[0], base)
-    return Code(config, shape, parameters, [])
+    code = _read_header(sections[0])
+    coder = laplace.Decoder(sections[1])
+    parameters = _code_parameters(coder, None, code.config, code.shape[0], base)
+    return code._replace(parameters=parameters)
+
+
+def _read_steps(sections: list[bytes], base) -> Iterator[Code]:
+    """The code after every step of `latent_coding.code_steps`."""
+    code = read_networks(sections, base)
+    shapes = code.config.latents.shapes(*code.shape[1:])
+    coder, entropy = laplace.Decoder(sections[2]), entropy_network(code.parameters)
+    for latents in latent_coding.code_steps(coder, None, shapes, entropy, code.config, code.masks):
+        yield code._replace(latents=latents)
 
 
 def read(sections: list[bytes], base=None) -> Code:
     """The inverse of `write`. Raises UserError on damaged data."""
-    code = read_networks(sections, base)
-    shapes = code.config.latents.shapes(*code.shape[1:])
-    latents = latent_coding.code_latents(
-        laplace.Decoder(sections[2]), None, shapes, entropy_network(code.parameters), code.config
-    )
-    return code._replace(latents=latents)
+    *_, code = _read_steps(sections, base)
+    return code
 
 
 def reconstruct(code: Code, base=None) -> np.ndarray:
-    """uint8 [height, width, 3], or [height, width] for a grey image."""
+    """uint8 [(frames,) height, width, 3], without the last axis for a grey signal."""
     del base
     weights = {name: array.value() for name, array in code.parameters["synthesis"].items()}
-    image = synthesize(weights, code.latents, code.shape, code.config)
-    return image[0] if code.shape[0] == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
+    if len(code.shape) == 4:
+        known = itertools.repeat(code.latents, code.shape[1])
+        return np.stack(
+            [_shown(x) for x in synthesize_clip(weights, known, code.shape, code.config)]
+        )
+    return _shown(synthesize(weights, code.latents, code.shape, code.config))
+
+
+def _shown(image: np.ndarray) -> np.ndarray:
+    """[channels, height, width] as [height, width, 3], or [height, width] for grey."""
+    return image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
+
+
+def frames(sections: list[bytes], base=None) -> Iterator[np.ndarray]:
+    """The frames of a clip, each as soon as its latents are decoded: uint8 as by `reconstruct`.
+
+    Raises UserError on damaged data, at the frame that needs them.
+    """
+    steps = _read_steps(sections, base)
+    first = next(steps)
+    weights = {name: array.value() for name, array in first.parameters["synthesis"].items()}
+    known = (code.latents for code in itertools.chain([first], steps))
+    return map(_shown, synthesize_clip(weights, known, first.shape, first.config))
 
 
 def describe(sections: list[bytes], base=None) -> dict:
     """What the header and the networks say, for `overfit info`."""
     code = read_networks(sections, base)
-    channels, height, width = code.shape
+    channels, *frames, height, width = code.shape
     arrays = [a for network in code.parameters.values() for a in network.values()]
     return {
         "width": width,
         "height": height,
-        "frames": 1,
+        "frames": frames[0] if frames else 1,
         "channels": channels,
         "macs_per_pixel": macs(code.shape, code.config)["total"],
         "params": sum(array.k.size for array in arrays),

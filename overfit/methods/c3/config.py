@@ -1,7 +1,8 @@
-"""Configuration of C3 for images and its presets.
+"""Configuration of C3 for images and clips, and its presets.
 
-Source of every default: the C3 paper (arXiv 2312.02753), Tables 4 and 5, and the configurations
-released with it (`configs/kodak.py`, `configs/clic2020.py`), where the values are.
+Source of every default: the C3 paper (arXiv 2312.02753), Tables 4 to 6, and the configurations
+released with it (`configs/kodak.py`, `configs/clic2020.py`, `configs/uvg.py`), where the values
+are. The defaults are those for images.
 """
 
 import dataclasses
@@ -9,13 +10,17 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Q_STEP_UNITS = 250  # per 1: the file carries the quantization step as q_step * 250 in a byte
+MAX_MASK_REACH = 62  # of the window in which a mask lies: its place has 7 bits per direction
 
 Activation = Literal["gelu", "relu"]
 
 
 @dataclass(frozen=True)
 class Latents:
-    """The pyramid of latent grids; grid k has 1/2^(k + first_octave) of the image's resolution."""
+    """The pyramid of latent grids; grid k has 1/2^(k + first_octave) of the image's resolution.
+
+    The grids of a clip have that resolution in time, too (A.1.1).
+    """
 
     num_grids: int = 7
     first_octave: int = 0  # 1 leaves the full-resolution grid out (C3-adaptive, low rates)
@@ -34,9 +39,9 @@ class Latents:
     def octaves(self) -> tuple[int, ...]:
         return tuple(range(self.first_octave, self.first_octave + self.num_grids))
 
-    def shapes(self, height: int, width: int) -> tuple[tuple[int, int], ...]:
-        """(rows, columns) of each grid, finest first."""
-        return tuple((-(-height // 2**k), -(-width // 2**k)) for k in self.octaves())
+    def shapes(self, *size: int) -> tuple[tuple[int, ...], ...]:
+        """((frames,) rows, columns) of each grid, finest first; size: those of the signal."""
+        return tuple(tuple(-(-n // 2**k) for n in size) for k in self.octaves())
 
 
 @dataclass(frozen=True)
@@ -59,9 +64,23 @@ class Entropy:
     per_grid: Literal["shared", "film", "separate"] = "shared"
     activation: Activation = "gelu"
     log_scale_shift: int = 8  # added to the raw output: small scales at the start
+    # Clips only: what is seen of the frame before in the same grid (3.3, A.3).
+    frame: int = -1  # radius of the neighborhood there: 4 sees 81 values, -1 none
+    mask: int = 0  # side of a square within it that alone is seen; its place is learned
+    mask_grids: int = 3  # with a mask: so many of the finest grids have one, others see nothing
 
     def __post_init__(self):
         _check_widths("entropy", self.widths)
+        if not -1 <= self.frame <= (MAX_MASK_REACH if self.mask else 6):
+            raise ValueError(
+                f"entropy: frame must be in -1..6, or up to {MAX_MASK_REACH} with a mask"
+            )
+        if self.mask and not 1 <= self.mask <= min(7, 2 * self.frame + 1):
+            raise ValueError("entropy: mask must be in 0..7 and fit into the window of `frame`")
+        if self.mask and self.per_grid != "separate":
+            raise ValueError("entropy: with a mask, per_grid must be separate")
+        if not 1 <= self.mask_grids <= 15:
+            raise ValueError("entropy: mask_grids must be in 1..15")
         if not 0 <= self.context <= 7 or not -1 <= self.previous <= 6:
             raise ValueError("entropy: context must be in 0..7 and previous in -1..6")
         if not 0 <= self.log_scale_shift <= 15:
@@ -75,12 +94,26 @@ class Synthesis:
     widths: tuple[int, ...] = (18, 18)
     residual_layers: int = 2  # 3x3 convolutions at the image's channel count
     activation: Activation = "gelu"
+    # Along time, too, in a clip: bilinear is trilinear there.
     upsampling: Literal["bilinear", "nearest", "bicubic", "lanczos3", "learned"] = "bilinear"
+    per_frame: bool = True  # off: residual convolutions are 3x3x3 (clips only)
 
     def __post_init__(self):
         _check_widths("synthesis", self.widths)
         if not 0 <= self.residual_layers <= 7:
             raise ValueError("synthesis: residual_layers must be in 0..7")
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a fit starts from."""
+
+    mean_color: bool = False  # in the last bias of the synthesis (A.4); off: zero
+    mask_steps: int = 1000  # of the search for the masks' places (A.3); 0: they are centered
+
+    def __post_init__(self):
+        if self.mask_steps < 0:
+            raise ValueError(f"start: mask_steps must not be negative, not {self.mask_steps}")
 
 
 @dataclass(frozen=True)
@@ -110,6 +143,7 @@ class C3Config:
     entropy: Entropy = field(default_factory=Entropy)
     synthesis: Synthesis = field(default_factory=Synthesis)
     fit: Fit = field(default_factory=Fit)
+    start: Start = field(default_factory=Start)
 
 
 def _check_widths(what: str, widths: tuple[int, ...]) -> None:
@@ -134,3 +168,28 @@ COOLCHIC_V2 = C3Config(
     fit=Fit(lr_end=1.0, noise_start=1.0, decay=1.0),
 )
 PRESETS = {"c3-kodak": KODAK, "c3-clic": CLIC, "coolchic-v2": COOLCHIC_V2}
+
+# The three entropy settings for UVG (Table 6), each with the first of the three synthesis settings.
+# The released clip is 0.03, except for one of the seven videos (0.01). The paper's adaptive C3
+# takes the best of nine: sweeps/c3_uvg_*.toml.
+UVG_SHARED = C3Config(
+    latents=Latents(num_grids=6, q_step=0.3),
+    entropy=Entropy(widths=(16, 16), context=4, frame=4),
+    synthesis=Synthesis(widths=(32, 32)),
+    fit=Fit(noise_start=1.75, clip=0.03),
+    start=Start(mean_color=True),
+)
+UVG_SEPARATE = dataclasses.replace(
+    UVG_SHARED,
+    latents=Latents(num_grids=5, q_step=0.3),
+    entropy=Entropy(widths=(2, 2), context=4, frame=4, per_grid="separate"),
+)
+UVG_MASKED = dataclasses.replace(
+    UVG_SHARED,
+    entropy=Entropy(widths=(8, 8), context=3, frame=32, mask=4, per_grid="separate"),
+)
+CLIP_PRESETS = {
+    "c3-uvg-shared": UVG_SHARED,
+    "c3-uvg-separate": UVG_SEPARATE,
+    "c3-uvg-masked": UVG_MASKED,
+}

@@ -5,14 +5,20 @@ The figures of the C3 paper's appendix E (arXiv 2312.02753), for any file.
 
 import numpy as np
 
+from overfit.errors import UserError
 from overfit.method import Inspection, Plane
 from overfit.methods.c3.codec import Code, entropy_network
 from overfit.methods.c3.latent_coding import latent_bits
 
 
 def inspect(code: Code, base=None) -> Inspection:
-    """The latent grids, finest first, with the bits of every latent, and where these lie."""
+    """The latent grids, finest first, with the bits of every latent, and where these lie.
+
+    Raises UserError for a clip.
+    """
     del base
+    if len(code.shape) == 4:
+        raise UserError("a clip has no picture of its bits; inspect a file of an image")
     spent = latent_bits(code.latents, entropy_network(code.parameters), code.config)
     planes, bit_map = [], np.zeros(code.shape[1:])
     for k, values, bits in zip(code.config.latents.octaves(), code.latents, spent, strict=True):

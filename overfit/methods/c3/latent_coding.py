@@ -2,16 +2,25 @@
 
 A latent depends on neighbors up to `context` columns to the right in the rows above, so all
 positions with the same x + (context + 1) * y can be coded together: one wave. Waves of grids that
-do not depend on each other run together. Encoder and decoder walk through the same code.
+do not depend on each other run together. Grids of a clip are coded frame by frame, in the order in
+which the frames of the clip need them. Encoder and decoder walk through the same code.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from overfit.coding import integer_network, laplace
 from overfit.errors import UserError
-from overfit.methods.c3.architecture import causal_offsets, coding_order, full_offsets
+from overfit.methods.c3.architecture import (
+    Offsets,
+    causal_offsets,
+    coding_order,
+    frame_offsets,
+    full_offsets,
+    num_masks,
+)
 from overfit.methods.c3.config import Q_STEP_UNITS, C3Config
 
 MAX_LATENT = 1 << 20  # |latent| in bins
@@ -19,6 +28,7 @@ _RESIZE_BITS = 12  # fractional bits of a resize weight
 _PREVIOUS_BITS = 6  # fractional bits that a resized latent keeps
 
 Shape = tuple[int, int]
+Places = tuple[tuple[int, int], ...]  # (dy, dx) of the upper left tap of each mask
 
 
 def resize_weights(size_in: int, size_out: int) -> np.ndarray:
@@ -105,34 +115,101 @@ class _Planes:
                 yield np.concatenate(indices), np.repeat(active, sizes)
 
 
+def steps(shapes) -> list[dict[int, int]]:
+    """Which frame of which grids is coded in each step: {grid: frame} per frame of the clip.
+
+    After step t all is known that the linear interpolation of frame t needs. An image has one step.
+    """
+    frames = [shape[0] if len(shape) == 3 else 1 for shape in shapes]
+    total = max(frames)
+    found: list[dict[int, int]] = [{} for _ in range(total)]
+    for grid, count in enumerate(frames):
+        for frame in range(count):
+            # The first t whose center (2 t + 1) * count / (2 * total) - 1/2 is beyond frame - 1.
+            first = (total * (2 * frame - 1) - count) // (2 * count) + 1
+            found[max(first, 0)][grid] = frame
+    return found
+
+
 def code_latents(
-    coder, latents: list[np.ndarray] | None, shapes, entropy_parameters, config: C3Config
+    coder,
+    latents: list[np.ndarray] | None,
+    shapes,
+    entropy_parameters,
+    config: C3Config,
+    places: Places = (),
 ) -> list[np.ndarray]:
     """Writes the latents with an encoder, or reads them with a decoder (latents None).
 
-    latents: int [rows, columns] per grid, finest first, in bins; the same is returned, as int32.
-    entropy_parameters: {array name: Quantized}. Raises UserError on values beyond MAX_LATENT.
+    latents: int [(frames,) rows, columns] per grid, finest first, in bins; the same is returned, as
+    int32. entropy_parameters: {array name: Quantized}. places: of the masks, if there are any.
+    Raises UserError on values beyond MAX_LATENT.
     """
-    order, entropy = coding_order(config), config.entropy
-    coded: list[np.ndarray] = [np.zeros(0)] * len(shapes)
-    for group in _groups(config):
-        network = _network(entropy_parameters, group[0], config)
-        planes = _Planes([shapes[grid] for grid in group], max(entropy.context, 1))
-        if latents is not None:
-            for i, grid in enumerate(group):
-                if np.abs(latents[grid]).max() > MAX_LATENT:
-                    raise UserError("the fit has diverged: a latent is out of the format's range")
-                planes.view(i)[:] = latents[grid]
-        previous = None
-        if entropy.previous >= 0:
-            previous = _Planes([shapes[group[0]]], max(entropy.context, entropy.previous, 1))
-            position = order.index(group[0])
-            if position > 0:
-                previous.view(0)[:] = resized(coded[order[position - 1]], shapes[group[0]])
-        _code_group(coder, planes, previous, network, entropy, latents is None)
-        for i, grid in enumerate(group):
-            coded[grid] = planes.view(i).astype(np.int32)
+    *_, coded = code_steps(coder, latents, shapes, entropy_parameters, config, places)
     return coded
+
+
+def code_steps(
+    coder, latents: list[np.ndarray] | None, shapes, entropy_parameters, config, places: Places = ()
+) -> Iterator[list[np.ndarray]]:
+    """`code_latents`, which gives the same grids after every step: what is not coded yet is 0."""
+    for plane in latents or ():
+        if np.abs(plane).max() > MAX_LATENT:
+            raise UserError("the fit has diverged: a latent is out of the format's range")
+    groups = _groups(config)
+    networks = [_network(entropy_parameters, group[0], config) for group in groups]
+    coded = [np.zeros(shape, np.int32) for shape in shapes]
+    for step in steps(shapes):
+        for group, network in zip(groups, networks, strict=True):
+            now = [(grid, step[grid]) for grid in group if grid in step]
+            if not now:
+                continue
+            planes = _group_planes(now, shapes, config)
+            contexts = _contexts(now, shapes, coded, config, places)
+            if latents is not None:
+                for i, (grid, frame) in enumerate(now):
+                    planes.view(i)[:] = _frame(latents[grid], frame)
+            _code_group(coder, planes, contexts, network, config.entropy.context, latents is None)
+            for i, (grid, frame) in enumerate(now):
+                _frame(coded[grid], frame)[:] = planes.view(i)
+        yield coded
+
+
+def _frame(plane: np.ndarray, frame: int) -> np.ndarray:
+    return plane[frame] if plane.ndim == 3 else plane
+
+
+def _group_planes(now: list[tuple[int, int]], shapes, config: C3Config) -> _Planes:
+    entropy = config.entropy
+    margin = max(entropy.context, entropy.previous, entropy.frame, 1)
+    return _Planes([shapes[grid][-2:] for grid, _ in now], margin)
+
+
+class _Context(NamedTuple):
+    """What a group sees beside its own frames: all of it is known before the first wave."""
+
+    data: np.ndarray  # in the layout of the group's own planes
+    taps: Offsets
+
+
+def _contexts(now, shapes, coded, config: C3Config, places: Places) -> list[_Context]:
+    """The previous grid and the frame before, if they are looked at."""
+    contexts, (grid, _) = [], now[0]
+    if config.entropy.previous >= 0:
+        planes, order = _group_planes(now, shapes, config), coding_order(config)
+        position = order.index(grid)
+        if position > 0:
+            planes.view(0)[:] = resized(coded[order[position - 1]], shapes[grid])
+        contexts.append(_Context(planes.data, full_offsets(config.entropy.previous)))
+    if frame_offsets(config, grid):
+        planes = _group_planes(now, shapes, config)
+        for i, (each, frame) in enumerate(now):
+            if frame > 0:
+                planes.view(i)[:] = coded[each][frame - 1]
+        top, left = places[grid] if grid < num_masks(config) else (0, 0)
+        taps = tuple((top + dy, left + dx) for dy, dx in frame_offsets(config, grid))
+        contexts.append(_Context(planes.data, taps))
+    return contexts
 
 
 class _Meter:
@@ -147,7 +224,7 @@ class _Meter:
 
 
 def latent_bits(
-    latents: list[np.ndarray], entropy_parameters, config: C3Config
+    latents: list[np.ndarray], entropy_parameters, config: C3Config, places: Places = ()
 ) -> list[np.ndarray]:
     """Bits that each latent takes in the file: float64, in the shapes of the grids.
 
@@ -156,15 +233,17 @@ def latent_bits(
     """
     shapes = [grid.shape for grid in latents]
     meter = _Meter()
-    code_latents(meter, latents, shapes, entropy_parameters, config)
-    spent: list[np.ndarray] = [np.zeros(0)] * len(shapes)
+    code_latents(meter, latents, shapes, entropy_parameters, config, places)
+    spent = [np.zeros(shape) for shape in shapes]
     waves = iter(meter.waves)
-    for group in _groups(config):
-        planes = _Planes([shapes[grid] for grid in group], max(config.entropy.context, 1))
-        for index, _ in planes.waves(config.entropy.context):
-            planes.data[index] = next(waves)
-        for i, grid in enumerate(group):
-            spent[grid] = planes.view(i).astype(np.float64)
+    for step in steps(shapes):
+        for group in _groups(config):
+            now = [(grid, step[grid]) for grid in group if grid in step]
+            planes = _group_planes(now, shapes, config)
+            for index, _ in planes.waves(config.entropy.context) if now else ():
+                planes.data[index] = next(waves)
+            for i, (grid, frame) in enumerate(now):
+                _frame(spent[grid], frame)[:] = planes.view(i)
     return spent
 
 
@@ -175,18 +254,16 @@ def _groups(config: C3Config) -> list[list[int]]:
     return [[grid] for grid in order] if alone else [order]
 
 
-def _code_group(coder, planes: _Planes, previous: _Planes | None, network, entropy, decode: bool):
+def _code_group(coder, planes: _Planes, contexts: list[_Context], network, context, decode: bool):
     """Codes all planes of one group, in place."""
-    own = planes.offsets(causal_offsets(entropy.context))
-    full = None if previous is None else previous.offsets(full_offsets(entropy.previous))
-    for index, plane in planes.waves(entropy.context):
-        context = planes.data[index + own[:, plane]]
-        if previous is not None and full is not None:
-            # Both arrays hold the plane with margins of their own.
-            y, x = np.divmod(index - planes.begins[0], planes.pitches[0])
-            place = previous.begins[0] + y * previous.pitches[0] + x
-            context = np.concatenate([context, previous.data[place + full]])
-        model = integer_network.predict(network, context.astype(np.float64))
+    own = planes.offsets(causal_offsets(context))
+    others = [(data, planes.offsets(taps)) for data, taps in contexts]
+    for index, plane in planes.waves(context):
+        seen = planes.data[index + own[:, plane]]
+        if others:
+            more = [data[index + offsets[:, plane]] for data, offsets in others]
+            seen = np.concatenate([seen, *more])
+        model = integer_network.predict(network, seen.astype(np.float64))
         values = coder.code(None if decode else planes.data[index].astype(np.int64), *model)
         if decode:
             if np.maximum.reduce(np.abs(values)) > MAX_LATENT:
@@ -205,9 +282,19 @@ def _network(parameters, grid: int, config: C3Config):
                 per_grid = config.entropy.per_grid == "separate" or part in ("scale", "shift")
                 layer[part] = (k[grid] if per_grid else k, e)
         layers.append(layer)
+    if frame_offsets(config, grid):
+        k, e = parameters["frame_w"]
+        k = k[grid] if config.entropy.per_grid == "separate" else k
+        layers[0]["w"] = _joined(layers[0]["w"], (k, e))
     return integer_network.build(
         layers,
         config.entropy.activation,
         (round(config.latents.q_step * Q_STEP_UNITS), Q_STEP_UNITS),
         config.entropy.log_scale_shift,
     )
+
+
+def _joined(a, b):
+    """Two matrices (k, e) side by side, at the finer of their steps."""
+    e = max(a[1], b[1])
+    return np.concatenate([a[0] << (e - a[1]), b[0] << (e - b[1])], axis=1), e

@@ -1,11 +1,14 @@
 """The C3 model as it is fitted: latents, entropy model, synthesis, loss. Floats, JAX.
 
 Its exact integer twin, which files are made with, is codec.py; tests hold the two together.
-Shapes: signal [channels, height, width] float32 in [0, 1]; params is a dict of
+Shapes: signal [channels, height, width], or [channels, frames, height, width] of a clip, float32
+in [0, 1]; params is a dict of
     latents   [num_latents]: all grids one after the other, finest first, each row by row
     entropy   {w0, b0, ...}, a leading grid axis on every array if per_grid is "separate",
-              and {scale0, shift0, ...} [grids, width] if it is "film"
+              and {scale0, shift0, ...} [grids, width] if it is "film"; with a context in the frame
+              before {frame_w}, its part of the first layer
     synthesis {w0, b0, ...}, {residual_w0, residual_b0, ...}, {upsampling [8, 8]} if learned
+    masks     [masks, 2], with masks only: where they lie, see frame_context.py
 """
 
 import math
@@ -15,18 +18,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from overfit.method import Anneal, Aux
+from overfit.methods.c3 import frame_context
 from overfit.methods.c3.architecture import (
     causal_offsets,
+    check_rank,
     coding_order,
     entropy_sizes,
+    frame_offsets,
+    frame_weight_shape,
     full_offsets,
+    num_masks,
+    residual_taps,
     synthesis_sizes,
+    taps_in_frame,
 )
-from overfit.methods.c3.codec import check_size
+from overfit.methods.c3.codec import check_base, check_size
 from overfit.methods.c3.config import C3Config
 from overfit.nn import distributions, primitives, quantizers
 from overfit.nn.raster import Raster, raster, to_raster
-from overfit.nn.resize import resize_matrix
+from overfit.nn.resize import resize_matrix, resized
 
 SCALE_MIN, SCALE_MAX = 1e-3, 150.0  # of the Laplace distribution, before division by q_step
 
@@ -38,41 +48,80 @@ def _layers(key, sizes: tuple[int, ...]) -> dict[str, jax.Array]:
     """w [out, in] from a normal of deviation fan_in^-1/2 truncated at two deviations, b zero."""
     weights = {}
     for i, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
-        normal = jax.random.truncated_normal(jax.random.fold_in(key, i), -2, 2, (fan_out, fan_in))
+        normal = _truncated_normal(jax.random.fold_in(key, i), (fan_out, fan_in))
         weights[f"w{i}"] = normal / math.sqrt(max(fan_in, 1))
         weights[f"b{i}"] = jnp.zeros(fan_out)
     return weights
 
 
-def init(key, signal, base, config: C3Config):
+def _truncated_normal(key, shape: tuple[int, ...]) -> jax.Array:
+    return jax.random.truncated_normal(key, -2, 2, shape)
+
+
+def _entropy_network(key, config: C3Config, whole_window: bool) -> dict[str, jax.Array]:
+    """The entropy networks of all grids; with `whole_window` what masks are found by."""
+    entropy, grids = config.entropy, config.latents.num_grids
+    own, sizes = taps_in_frame(config), (taps_in_frame(config), *entropy_sizes(config)[1:])
+    if entropy.per_grid == "separate":
+        weights = jax.vmap(lambda k: _layers(k, sizes))(jax.random.split(key, grids))
+    else:
+        weights = _layers(key, sizes)
+    if entropy.per_grid == "film":
+        for i, size in enumerate(entropy.widths):
+            weights[f"scale{i}"] = jnp.ones((grids, size))
+            weights[f"shift{i}"] = jnp.zeros((grids, size))
+    if entropy.frame < 0:
+        return weights
+    width = 2 * entropy.frame + 1
+    taps = width**2 if whole_window else len(frame_offsets(config, 0))
+    shape = frame_weight_shape(config, taps)
+    frame_w = _truncated_normal(jax.random.fold_in(key, len(sizes)), shape)
+    frame_w /= math.sqrt(own + taps)
+    # The first layer has as many inputs more, except in grids without a mask.
+    more = math.sqrt(own / (own + taps))
+    if entropy.mask:
+        more = np.where(np.arange(grids) < num_masks(config), more, 1.0)[:, None, None]
+    weights["w0"] *= jnp.asarray(more, jnp.float32)
+    if whole_window:
+        return weights | {"window": frame_w.reshape(*shape[:-1], width, width)}
+    return weights | {"frame_w": frame_w}
+
+
+def init(key, signal, base, config: C3Config, whole_window: bool = False):
     """Parameters to start from: zero latents, random networks, zero residual layers (A.1).
 
-    The networks are the base's, if there is one. Raises UserError for an image that no file can
-    hold, before anything is fitted.
+    The networks are the base's, if there is one.
+
+    whole_window: for the first phase of a fit with masks (masks.py).
+
+    Raises UserError for a signal that no file can hold, or that the settings are not for, before
+    anything is fitted.
     """
-    channels, height, width = signal.shape
-    check_size(width, height)
-    latents = jnp.zeros(sum(h * w for h, w in config.latents.shapes(height, width)))
+    channels, *size = signal.shape
+    check_size(*size)
+    check_rank(tuple(size), config)
+    latents = jnp.zeros(sum(map(math.prod, config.latents.shapes(*size))))
     if base is not None:
+        check_base(jax.tree.map(jnp.shape, base.networks), config, channels)
         return {"latents": latents} | {n: dict(arrays) for n, arrays in base.networks.items()}
     key_entropy, key_synthesis = jax.random.split(key)
-    sizes = entropy_sizes(config)
-    if config.entropy.per_grid == "separate":
-        keys = jax.random.split(key_entropy, config.latents.num_grids)
-        entropy = jax.vmap(lambda k: _layers(k, sizes))(keys)
-    else:
-        entropy = _layers(key_entropy, sizes)
-    if config.entropy.per_grid == "film":
-        for i, size in enumerate(config.entropy.widths):
-            entropy[f"scale{i}"] = jnp.ones((config.latents.num_grids, size))
-            entropy[f"shift{i}"] = jnp.zeros((config.latents.num_grids, size))
     synthesis = _layers(key_synthesis, synthesis_sizes(config, channels))
+    if config.start.mean_color:
+        last = f"b{len(config.synthesis.widths)}"
+        synthesis[last] = jnp.mean(signal.reshape(channels, -1), axis=1)
     for i in range(config.synthesis.residual_layers):
-        synthesis[f"residual_w{i}"] = jnp.zeros((channels, 9 * channels))
+        synthesis[f"residual_w{i}"] = jnp.zeros((channels, residual_taps(config) * channels))
         synthesis[f"residual_b{i}"] = jnp.zeros(channels)
     if config.synthesis.upsampling == "learned":
         synthesis["upsampling"] = jnp.asarray(bicubic_kernel(), jnp.float32)
-    return {"latents": latents, "entropy": entropy, "synthesis": synthesis}
+    params = {
+        "latents": latents,
+        "entropy": _entropy_network(key_entropy, config, whole_window),
+        "synthesis": synthesis,
+    }
+    if config.entropy.mask and not whole_window:
+        params["masks"] = frame_context.centered(config)
+    return params
 
 
 def bicubic_kernel() -> np.ndarray:
@@ -88,7 +137,7 @@ def bicubic_kernel() -> np.ndarray:
 def gains(shapes, octaves) -> np.ndarray:
     """[num_latents]: grid k is multiplied by 2^octave, so that coarse grids move faster."""
     return np.concatenate(
-        [np.full(h * w, 2.0**k, np.float32) for (h, w), k in zip(shapes, octaves, strict=True)]
+        [np.full(math.prod(s), 2.0**k, np.float32) for s, k in zip(shapes, octaves, strict=True)]
     )
 
 
@@ -121,11 +170,12 @@ def quantized(latents, shapes, key, anneal: Anneal, config: C3Config):
 
 
 def split(flat, shapes) -> list:
-    """Cuts [num_latents] into planes [rows, columns]."""
+    """Cuts [num_latents] into planes [(frames,) rows, columns]."""
     planes, position = [], 0
-    for h, w in shapes:
-        planes.append(flat[position : position + h * w].reshape(h, w))
-        position += h * w
+    for shape in shapes:
+        size = math.prod(shape)
+        planes.append(flat[position : position + size].reshape(shape))
+        position += size
     return planes
 
 
@@ -164,16 +214,19 @@ def laplace_parameters(weights, taps, grid, config: C3Config):
 
 
 def context_layout(shapes, config: C3Config) -> Raster:
-    margin = max(config.entropy.context, config.entropy.previous, 1)
-    positions = shapes[0][0] * (shapes[0][1] + margin)
+    entropy = config.entropy
+    frame = entropy.mask - 1 if entropy.mask else entropy.frame
+    margin = max(entropy.context, entropy.previous, frame, 1)
+    *rows, columns = shapes[0]
+    positions = math.prod(rows) * (columns + margin)
     if jax.default_backend() != "cpu":
         # Grids are a quarter of each other: sixteen strips in the largest waste little in the rest.
         positions = -(-positions // 16)
     return raster(shapes, margin, primitives.strip_length(positions))
 
 
-def latent_bits(weights, latents_in_bins, shapes, config: C3Config):
-    """Rate of all latents in bits, shape ()."""
+def latent_bits(weights, latents_in_bins, shapes, config: C3Config, masks=None):
+    """Rate of all latents in bits, shape (); masks: where they lie, if there are any."""
     planes = split(latents_in_bins, shapes)
     layout = context_layout(shapes, config)
     offsets = (causal_offsets(config.entropy.context),)
@@ -181,6 +234,10 @@ def latent_bits(weights, latents_in_bins, shapes, config: C3Config):
     if config.entropy.previous >= 0:
         offsets += (full_offsets(config.entropy.previous),)
         sources += (to_raster(previous_planes(planes, coding_order(config)), layout),)
+    if config.entropy.frame >= 0:
+        weights, more, seen = frame_context.sources(weights, planes, masks, config)
+        offsets += more
+        sources += tuple(to_raster(source, layout) for source in seen)
 
     def cost(weights, context, latent, grid):
         loc, scale = laplace_parameters(weights, context, grid, config)
@@ -192,41 +249,37 @@ def latent_bits(weights, latents_in_bins, shapes, config: C3Config):
 # -- Synthesis -------------------------------------------------------------------------------------
 
 
-def upsampled(weights, planes: list, height: int, width: int, config: C3Config):
-    """All grids at the image's resolution: [grids, height, width]."""
+def upsampled(weights, planes: list, size: tuple[int, ...], config: C3Config):
+    """All grids at the resolution of the signal, `size`: [grids, *size]."""
     if config.synthesis.upsampling == "learned":
         # One pass up the pyramid: all that is coarser is doubled, then this octave's grid joins.
         octaves = config.latents.octaves()
         stack = planes[-1][None]
         for octave in range(octaves[-1] - 1, -1, -1):
-            h, w = -(-height // 2**octave), -(-width // 2**octave)
+            h, w = (-(-n // 2**octave) for n in size)
             stack = primitives.upsample_twice(weights["upsampling"], stack)[:, :h, :w]
             if octave >= octaves[0]:
                 stack = jnp.concatenate([planes[octave - octaves[0]][None], stack])
         return stack
-    up = []
-    for plane in planes:
-        method = config.synthesis.upsampling
-        rows = jnp.asarray(resize_matrix(plane.shape[0], height, method), plane.dtype)
-        columns = jnp.asarray(resize_matrix(plane.shape[1], width, method), plane.dtype)
-        up.append(plane if plane.shape == (height, width) else rows @ (plane @ columns.T))
-    return jnp.stack(up)
+    return jnp.stack([resized(plane, size, config.synthesis.upsampling) for plane in planes])
 
 
 def synthesize(weights, planes: list, shape, config: C3Config):
-    """Image [channels, height, width] in [0, 1] from latents in units of the signal (not bins)."""
-    channels, height, width = shape
+    """Signal of `shape` in [0, 1] from latents in units of the signal (not bins)."""
+    channels, *size = shape
     synthesis = config.synthesis
-    x = upsampled(weights, planes, height, width, config).reshape(len(planes), -1)
+    x = upsampled(weights, planes, tuple(size), config).reshape(len(planes), -1)
     depth = len(synthesis.widths) + 1
 
     def network(weights, x):
         return primitives.mlp(weights, x, synthesis.activation, depth)
 
     layers = {name: weights[name] for i in range(depth) for name in (f"w{i}", f"b{i}")}
-    x = jnp.reshape(primitives.pixelwise(network, layers, x), (channels, height, width))
+    x = jnp.reshape(primitives.pixelwise(network, layers, x), shape)
+    frames = primitives.conv_frames if synthesis.per_frame else primitives.conv_volume
+    convolve = primitives.conv if len(size) == 2 else frames
     for i in range(synthesis.residual_layers):
-        x = x + primitives.conv(weights[f"residual_w{i}"], weights[f"residual_b{i}"], x)
+        x = x + convolve(weights[f"residual_w{i}"], weights[f"residual_b{i}"], x)
         if i < synthesis.residual_layers - 1:
             x = primitives.ACTIVATIONS[synthesis.activation](x)
     return jax.lax.clamp(0.0, x, 1.0)
@@ -240,15 +293,17 @@ def loss(params, base, signal, key, anneal: Anneal, lmbda, config: C3Config):
 
     With a base the rate also has what the networks' changes cost.
     """
-    _, height, width = signal.shape
-    shapes = config.latents.shapes(height, width)
+    size = signal.shape[1:]
+    shapes = config.latents.shapes(*size)
     in_bins = quantized(params["latents"], shapes, key, anneal, config)
-    bits = latent_bits(params["entropy"], in_bins, shapes, config)
+    bits = latent_bits(params["entropy"], in_bins, shapes, config, params.get("masks"))
     planes = split(config.latents.q_step * in_bins, shapes)
     image = synthesize(params["synthesis"], planes, signal.shape, config)
     distortion = jnp.mean(jnp.square(image - signal))
-    rate = bits if base is None else jnp.add(bits, network_bits(params, base))
-    return distortion + lmbda * rate / (height * width), Aux(distortion, bits)
+    cost = distortion + lmbda * bits / math.prod(size)
+    if base is not None:
+        cost += lmbda * network_bits(params, base) / math.prod(size)
+    return cost, Aux(distortion, bits)
 
 
 def network_bits(params, base):

@@ -1,6 +1,7 @@
 """From fitted floats to the integers of a file: rounded latents, networks with searched steps."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +17,11 @@ EXPONENTS = tuple(range(1, 15))  # steps 2^-1 to 2^-14; C3 searches 1e-2 to 5e-5
 
 
 @functools.partial(jax.jit, static_argnames=("shapes", "config"))
-def _rates(candidates, latents_in_bins, shapes, config: C3Config):
+def _rates(candidates, latents_in_bins, masks, shapes, config: C3Config):
     """Latent bits under each of a stack of entropy networks: [candidates]."""
     return jax.lax.map(
-        lambda weights: model.latent_bits(weights, latents_in_bins, shapes, config), candidates
+        lambda weights: model.latent_bits(weights, latents_in_bins, shapes, config, masks),
+        candidates,
     )
 
 
@@ -46,13 +48,13 @@ def quantize(params, base, signal, lmbda: float, config: C3Config, search) -> Co
     search: `engine.parameter_steps.search`. The entropy network changes only the rate of the
     latents and the synthesis only the distortion, so that they are searched one after the other.
     """
-    channels, height, width = signal.shape
-    shapes = config.latents.shapes(height, width)
-    in_bins = _rounded(params["latents"], shapes, config)
-    per_bit = lmbda / (height * width)
+    channels, *size = signal.shape
+    shapes = config.latents.shapes(*size)
+    in_bins, masks = _rounded(params["latents"], shapes, config), params.get("masks")
+    per_bit = lmbda / math.prod(size)
 
     def rate_cost(candidates):
-        return per_bit * np.asarray(_rates(candidates, in_bins, shapes, config), np.float64)
+        return per_bit * np.asarray(_rates(candidates, in_bins, masks, shapes, config), np.float64)
 
     def distortion_cost(candidates):
         return np.asarray(_distortions(candidates, in_bins, signal, shapes, config), np.float64)
@@ -79,4 +81,5 @@ def quantize(params, base, signal, lmbda: float, config: C3Config, search) -> Co
         np.asarray(plane, np.int32)
         for plane in model.split(np.asarray(in_bins).astype(np.int32), shapes)
     ]
-    return Code(config, (channels, height, width), quantized, latents)
+    places = () if masks is None else tuple((int(dy), int(dx)) for dy, dx in np.asarray(masks))
+    return Code(config, (channels, *size), quantized, latents, places)

@@ -1,12 +1,19 @@
 """The synthesis as the decoder runs it: NumPy, float32, in bands of rows of bounded memory.
 
+A frame of a clip is an image whose grids have been interpolated along time, so that frames come one
+by one. 3x3x3 convolutions run behind it, each a frame later than what it is given.
+
 Its float twin in the fit is `model.synthesize`. Pixels are float, so other machines may round one
 differently; the latents, which are exact, do not depend on them.
 """
 
+import itertools
+from collections.abc import Iterator
+
 import numpy as np
 
 from overfit.methods.c3.config import C3Config
+from overfit.methods.c3.latent_coding import steps
 from overfit.nn.resize import resize_matrix
 
 _BAND = 1 << 14  # pixels whose activations are held at once, about a second-level cache
@@ -76,48 +83,144 @@ class _Upsampler:
 
 
 def _convolved(w: np.ndarray, b: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """3x3, edge-padded: [channels, rows, columns] -> the same shape."""
+    """3x3, edge-padded: [in, rows, columns] -> [out, rows, columns]."""
     channels, rows, columns = x.shape
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (rows, columns), axis=(1, 2))
     taps = windows.reshape(9 * channels, rows * columns)  # in the order (channel, dy, dx)
     y = w @ taps
     y += b[:, None]
-    return y.reshape(x.shape)
+    return y.reshape(-1, rows, columns)
 
 
-@np.errstate(over="ignore", invalid="ignore")
-def synthesize(weights, latents: list[np.ndarray], shape, config: C3Config) -> np.ndarray:
-    """uint8 [channels, height, width] from int32 latents in bins and float32 weights.
+def _bands(height: int, width: int, halo: int) -> Iterator[tuple[slice, slice, slice]]:
+    """(rows of a band, the same with the rows around it, where the former are in the latter).
 
-    Where parameters of a damaged file overflow, pixels are arbitrary.
+    Every convolution spoils a row at a cut: a band carries `halo` more on either side.
     """
+    rows = max(4 * halo, _BAND // width, 1)
+    for start in range(0, height, rows):
+        stop = min(height, start + rows)
+        first = max(0, start - halo)
+        around = slice(first, min(height, stop + halo))
+        yield slice(start, stop), around, slice(start - first, stop - first)
+
+
+def _pixels(x: np.ndarray) -> np.ndarray:
+    """Levels 0 to 255, uint8."""
+    x = np.nan_to_num(x, nan=0.0)
+    return np.rint(np.clip(x, 0, 1) * np.float32(255)).astype(np.uint8)
+
+
+def _synthesized(
+    weights, planes: list[np.ndarray], shape, config: C3Config, layers: int
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """(rows, float32 [channels, rows, width]) of all bands, after so many residual layers."""
     channels, height, width = shape
     synthesis, octaves = config.synthesis, config.latents.octaves()
     grids = [
         _Upsampler(plane, octave, height, width, weights, config)
-        for plane, octave in zip(latents, octaves, strict=True)
+        for plane, octave in zip(planes, octaves, strict=True)
     ]
     activate = ACTIVATIONS[synthesis.activation]
-    depth, halo = len(synthesis.widths) + 1, synthesis.residual_layers
-    image = np.empty(shape, np.uint8)
-    rows = max(4 * halo, _BAND // width, 1)
-    for start in range(0, height, rows):
-        stop = min(height, start + rows)
-        # Every convolution spoils a row at a cut: the band carries as many more on either side.
-        first, last = max(0, start - halo), min(height, stop + halo)
-        x = np.stack([grid.band(first, last).ravel() for grid in grids])
+    depth = len(synthesis.widths) + 1
+    for rows, around, inside in _bands(height, width, layers):
+        x = np.stack([grid.band(around.start, around.stop).ravel() for grid in grids])
         for i in range(depth):
             x = weights[f"w{i}"] @ x
             x += weights[f"b{i}"][:, None]
             if i < depth - 1:
                 x = activate(x)
-        x = x.reshape(channels, last - first, width)
-        for i in range(synthesis.residual_layers):
+        x = x.reshape(channels, -1, width)
+        for i in range(layers):
             x = x + _convolved(weights[f"residual_w{i}"], weights[f"residual_b{i}"], x)
-            if i < synthesis.residual_layers - 1:
+            if i < layers - 1:
                 x = activate(x)
-        x = np.nan_to_num(x[:, start - first : stop - first], nan=0.0)
-        x = np.clip(x, 0, 1) * np.float32(255)
-        image[:, start:stop] = np.rint(x).astype(np.uint8)
+        yield rows, x[:, inside]
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def synthesize(weights, latents: list[np.ndarray], shape, config: C3Config) -> np.ndarray:
+    """uint8 [channels, height, width] from latents in bins and float32 weights.
+
+    Where parameters of a damaged file overflow, pixels are arbitrary.
+    """
+    image = np.empty(shape, np.uint8)
+    layers = config.synthesis.residual_layers
+    for rows, x in _synthesized(weights, latents, shape, config, layers):
+        image[:, rows] = _pixels(x)
     return image
+
+
+# -- Clips -----------------------------------------------------------------------------------------
+
+
+def synthesize_clip(
+    weights, known: Iterator[list[np.ndarray]], shape, config: C3Config
+) -> Iterator[np.ndarray]:
+    """The frames of a clip, uint8 [channels, height, width], each as soon as it can be shown.
+
+    known: the latents [frames, rows, columns] in bins after every step of
+    `latent_coding.code_steps`; no more steps are taken than a frame needs.
+    """
+    channels, _, height, width = shape
+    planes = _interpolated(known, shape, config)
+    if config.synthesis.per_frame:
+        for latents in planes:
+            yield synthesize(weights, latents, (channels, height, width), config)
+        return
+    frames = (_raw(weights, latents, (channels, height, width), config) for latents in planes)
+    for i in range(config.synthesis.residual_layers):
+        layer = weights[f"residual_w{i}"], weights[f"residual_b{i}"]
+        last = i == config.synthesis.residual_layers - 1
+        activate = None if last else ACTIVATIONS[config.synthesis.activation]
+        frames = _residual_volume(*layer, frames, activate)
+    yield from map(_pixels, frames)
+
+
+def _interpolated(
+    known: Iterator[list[np.ndarray]], shape, config: C3Config
+) -> Iterator[list[np.ndarray]]:
+    """The grids at the time of each frame: float32 [rows, columns] in bins."""
+    total, shapes = shape[1], config.latents.shapes(*shape[1:])
+    matrices = [resize_matrix(s[0], total, config.synthesis.upsampling) for s in shapes]
+    coded = [{} for _ in shapes]  # {frame: step} of each grid
+    for t, step in enumerate(steps(shapes)):
+        for grid, frame in step.items():
+            coded[grid][frame] = t
+    taken, latents = 0, []
+    for t in range(total):
+        # Weights that are zero but for rounding need no latents.
+        used = [np.flatnonzero(np.abs(matrix[t]) > 1e-6) for matrix in matrices]
+        needed = max(coded[grid][frame] for grid, frames in enumerate(used) for frame in frames)
+        while taken <= needed:
+            latents, taken = next(known), taken + 1
+        yield [
+            np.tensordot(matrix[t, frames].astype(np.float32), plane[frames], axes=1)
+            for matrix, frames, plane in zip(matrices, used, latents, strict=True)
+        ]
+
+
+def _raw(weights, planes: list[np.ndarray], shape, config: C3Config) -> np.ndarray:
+    """A frame before the residual layers, float32 [channels, height, width]."""
+    frame = np.empty(shape, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for rows, x in _synthesized(weights, planes, shape, config, 0):
+            frame[:, rows] = x
+    return frame
+
+
+def _residual_volume(w, b, frames: Iterator[np.ndarray], activate) -> Iterator[np.ndarray]:
+    """x + 3x3x3 convolution of x, edges repeated, then the activation, if any."""
+    before = now = next(frames)
+    _, height, width = now.shape
+    for after in itertools.chain(frames, [None]):
+        after = now if after is None else after
+        stacked = np.stack([before, now, after], axis=1).reshape(-1, height, width)
+        y = np.empty_like(now)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for rows, around, inside in _bands(height, width, 1):
+                x = now[:, rows] + _convolved(w, b, stacked[:, around])[:, inside]
+                y[:, rows] = x if activate is None else activate(x)
+        yield y
+        before, now = now, after

@@ -147,7 +147,7 @@ def test_every_grid_trains_its_own_parameters(per_grid):
 def test_learned_upsampling_starts_as_repeated_bicubic_doubling():
     config, (height, width) = tiny(upsampling="learned"), (41, 43)
     weights = {"upsampling": jnp.asarray(model.bicubic_kernel(), jnp.float32)}
-    up = jit(lambda planes: model.upsampled(weights, planes, height, width, config))
+    up = jit(lambda planes: model.upsampled(weights, planes, (height, width), config))
     planes = [normal(i, *s) for i, s in enumerate(config.latents.shapes(height, width))]
 
     def doubled(plane, rows, columns):

@@ -1,0 +1,74 @@
+"""Clips: cut into patches, each a fit of its own, which become one file."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+
+from overfit import clip_decoding
+from overfit.coding import clip_container
+from overfit.errors import UserError
+from overfit.fitting.files import Encoded, described
+from overfit.fitting.groups import Fit, Fitted, Options, configuration
+from overfit.io.clips import Clip
+from overfit.io.patches import Size, cut, patches, size_for
+from overfit.metrics.ms_ssim import ms_ssim
+from overfit.metrics.psnr import mean_psnr, psnr
+
+DEFAULT_PRESET = {"c3": "c3-uvg-shared"}
+
+
+def patch_fits(clip: Clip, options: Options) -> list[Fit]:
+    """A fit per patch, in the order of the file.
+
+    Raises:
+      UserError: bad options, a method without clips, or a clip that is not RGB.
+    """
+    if options.base is not None:
+        raise UserError("bases are for images so far; give a clip --base none")
+    if options.target is not None:
+        raise UserError("a size or quality to aim at is for images; give a clip --lmbda")
+    frames = clip.planes[0]
+    if clip.format != "rgb":
+        raise UserError("only RGB clips can be fitted so far, and this one is 4:2:0: convert it")
+    if frames.dtype != np.uint8 or frames.shape[3:] != (3,) or 0 in frames.shape:
+        raise UserError(
+            f"a clip must be uint8 [T, H, W, 3], not {frames.dtype} of shape {frames.shape}"
+        )
+    codec, preset, config = configuration(options, DEFAULT_PRESET)
+    if codec.frames is None:
+        raise UserError(f"method {codec.name} cannot encode clips this way")
+    return [
+        Fit(codec, preset, config, cut(frames, patch), options)
+        for patch in patches(_size(clip), patch_size(options))
+    ]
+
+
+def _size(clip: Clip) -> Size:
+    return clip.frames, clip.height, clip.width
+
+
+def patch_size(options: Options) -> Size:
+    return options.patch or size_for(options.lmbda)
+
+
+def clip_file(clip: Clip, fits: Sequence[Fit], results: Sequence[Fitted]) -> Encoded:
+    """The file of a clip, decoded again frame by frame.
+
+    psnr and ms_ssim are means over the frames, of 8-bit RGB.
+    """
+    options = fits[0].options
+    head = clip_container.Head(options.method, _size(clip), clip.fps, patch_size(options))
+    data = clip_container.pack(head, [result.sections for result in results])
+    psnrs, ms_ssims = [], []
+    shown = clip_decoding.decode_frames(io.BytesIO(data))
+    for original, frame in zip(clip.planes[0], shown, strict=True):
+        psnrs.append(psnr(original, frame))
+        ms_ssims.append(ms_ssim(original, frame))
+    defined = [value for value in ms_ssims if value is not None]
+    quality = {
+        "psnr": mean_psnr(psnrs),
+        "ms_ssim": float(np.mean(defined)) if defined else None,
+    }
+    about = clip_decoding.info(io.BytesIO(data))
+    return Encoded(data, about | quality | described(fits, results))

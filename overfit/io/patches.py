@@ -1,0 +1,67 @@
+"""Clips cut into patches of frames, rows and columns that are coded apart (C3, 3.3)."""
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+from overfit.errors import UserError
+
+Size = tuple[int, int, int]  # frames, rows, columns
+
+# The larger the price of a bit, the larger the patches that code best: C3's rule for UVG (A.4).
+_RULE = ((1e-3, (75, 270, 320)), (2e-4, (60, 180, 240)))
+_SMALLEST = (30, 180, 240)
+
+
+class Patch(NamedTuple):
+    """A box of a clip."""
+
+    start: Size
+    size: Size
+
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        """Of an array whose first axes are frames, rows and columns."""
+        return tuple(slice(a, a + n) for a, n in zip(self.start, self.size, strict=True))
+
+
+def size_for(lmbda: float) -> Size:
+    """The paper's size of patches at a lambda."""
+    return next((size for least, size in _RULE if lmbda > least), _SMALLEST)
+
+
+def parse_size(text: str) -> Size:
+    """ "T,H,W" as numbers; raises UserError for anything else."""
+    try:
+        frames, rows, columns = (int(part) for part in text.split(","))
+    except ValueError:
+        frames = rows = columns = 0
+    if min(frames, rows, columns) < 1:
+        raise UserError(
+            f"a patch is frames,rows,columns, all at least 1, say 60,180,240, not '{text}'"
+        )
+    return frames, rows, columns
+
+
+def patches(clip: Size, size: Size) -> list[Patch]:
+    """The patches that cover a clip: in time first, then row by row; smaller ones at the far ends.
+
+    A slab, all patches of the same frames, is contiguous in the list.
+    """
+    cuts = (
+        [(a, min(step, n - a)) for a in range(0, n, step)]
+        for n, step in zip(clip, size, strict=True)
+    )
+    return [
+        Patch((t, y, x), (frames, rows, columns))
+        for (t, frames), (y, rows), (x, columns) in itertools.product(*cuts)
+    ]
+
+
+def cut(frames: np.ndarray, patch: Patch) -> np.ndarray:
+    """uint8 [T, H, W, channels] -> the patch as methods take it: [channels, frames, rows, columns].
+
+    A view: nothing is copied.
+    """
+    return np.moveaxis(frames[patch.slices], -1, 0)

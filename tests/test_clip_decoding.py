@@ -1,0 +1,189 @@
+"""Whole clips: patches, one container, seeking, and what is left of a damaged file."""
+
+import io
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from overfit.clip_decoding import decode_frames
+from overfit.coding import clip_container, container
+from overfit.coding.clip_container import Head, Reader
+from overfit.coding.parameters import quantize
+from overfit.errors import UserError
+from overfit.io.patches import patches
+from overfit.methods.c3 import codec
+from overfit.methods.c3.architecture import parameter_shapes
+from overfit.methods.c3.config import C3Config, Entropy, Latents, Synthesis
+
+CONFIG = C3Config(
+    latents=Latents(num_grids=3),
+    entropy=Entropy(widths=(3,), context=1, frame=1),
+    synthesis=Synthesis(widths=(4,), residual_layers=1, per_frame=False),
+)
+HEAD = Head("c3", (8, 24, 32), Fraction(30000, 1001), (5, 16, 20))
+
+
+def random_code(size, seed):
+    rng = np.random.default_rng(seed)
+    parameters = {
+        network: {n: quantize(rng.normal(0, 0.4, shape), 6) for n, shape in arrays.items()}
+        for network, arrays in parameter_shapes(CONFIG, 3).items()
+    }
+    latents = [rng.integers(-2, 3, shape, np.int32) for shape in CONFIG.latents.shapes(*size)]
+    return codec.Code(CONFIG, (3, *size), parameters, latents)
+
+
+BOXES = patches(HEAD.size, HEAD.patch)
+CODES = [random_code(patch.size, i) for i, patch in enumerate(BOXES)]
+SECTIONS = [list(codec.write(code).values()) for code in CODES]
+DATA = clip_container.pack(HEAD, SECTIONS)
+CLIP = np.empty((*HEAD.size, 3), np.uint8)
+for box, code in zip(BOXES, CODES, strict=True):
+    CLIP[box.slices] = codec.reconstruct(code)
+
+
+class Watched(io.BytesIO):
+    """Counts the bytes that are read."""
+
+    taken = 0
+
+    def read(self, *args):
+        data = super().read(*args)
+        self.taken += len(data)
+        return data
+
+
+def frames(data, *args, **kwargs):
+    return np.stack(list(decode_frames(io.BytesIO(data), *args, **kwargs)))
+
+
+def test_a_clip_comes_back_with_its_frame_rate():
+    reader = Reader(io.BytesIO(DATA))
+    assert reader.head == HEAD and HEAD.count == 8
+    for i, sections in enumerate(SECTIONS):
+        assert reader.patch(i, 3) == sections
+    np.testing.assert_array_equal(frames(DATA), CLIP)
+    overhead = len(DATA) - sum(len(section) for patch in SECTIONS for section in patch)
+    assert overhead <= 8 + 20 + 8 * (2 + 4 + 3)
+
+
+@pytest.mark.parametrize("start, stop", [(0, 1), (0, 5), (4, 6), (6, 8), (7, 8)])
+def test_any_frames_can_be_asked_for(start, stop):
+    np.testing.assert_array_equal(frames(DATA, start, stop), CLIP[start:stop])
+
+
+@pytest.mark.parametrize("start, stop", [(-1, 3), (3, 3), (0, 9), (8, 9)])
+def test_frames_that_are_not_there_are_refused(start, stop):
+    with pytest.raises(UserError, match=f"{start}:{stop} in a clip of 8"):
+        frames(DATA, start, stop)
+
+
+def test_a_patch_is_read_without_the_rest():
+    file = Watched(DATA)
+    first = file.taken
+    Reader(file).patch(5, 3)
+    sizes = [len(container.join_sections(s)) for s in SECTIONS]
+    assert file.taken - first < 100 + sizes[5]
+    late = Watched(DATA)
+    list(decode_frames(late, 6, 8))
+    assert late.taken < 100 + sum(sizes[4:]) + 4 * 4
+
+
+def test_the_first_frame_comes_before_the_rest_is_decoded(monkeypatch):
+    taken = []
+    coded = codec.latent_coding.code_steps
+
+    def watched(*args):
+        for step in coded(*args):
+            taken.append(None)
+            yield step
+
+    monkeypatch.setattr(codec.latent_coding, "code_steps", watched)
+    stream = decode_frames(io.BytesIO(DATA))
+    next(stream)
+    # Four patches; the first frame of each needs one step, and one more for its 3x3x3 layer.
+    assert len(taken) == 4 * 2
+
+
+def damaged(position):
+    data = bytearray(DATA)
+    data[position] ^= 0x10
+    return bytes(data)
+
+
+def test_other_patches_survive_a_damage():
+    begin = len(DATA) - sum(len(container.join_sections(s)) + 4 for s in SECTIONS[3:])
+    bad = damaged(begin + 50)  # in the fourth patch
+    with pytest.raises(UserError, match="patch 4 of 8"):
+        frames(bad)
+    messages = []
+    saved = frames(bad, lost=messages.append)
+    assert len(messages) == 1 and "patch 4 of 8" in messages[0]
+    expected = CLIP.copy()
+    expected[BOXES[3].slices] = 128
+    np.testing.assert_array_equal(saved, expected)
+    # Frames without a part of it are not touched.
+    np.testing.assert_array_equal(frames(bad, 5, 8), CLIP[5:])
+
+
+def test_what_comes_before_a_cut_is_saved():
+    messages = []
+    cut = DATA[: -len(container.join_sections(SECTIONS[7])) - 10]
+    saved = frames(cut, lost=messages.append)
+    expected = CLIP.copy()
+    for box in BOXES[6:]:
+        expected[box.slices] = 128
+    np.testing.assert_array_equal(saved, expected)
+    assert len(messages) == 2
+
+
+def test_no_damage_of_the_head_goes_unnoticed():
+    begin = len(DATA) - sum(len(container.join_sections(s)) + 4 for s in SECTIONS)
+    for position in range(begin):
+        with pytest.raises(UserError) as error:
+            Reader(io.BytesIO(damaged(position)))
+        assert "\n" not in str(error.value)
+    for length in range(begin):
+        with pytest.raises(UserError):
+            Reader(io.BytesIO(DATA[:length]))
+
+
+def forged(numbers) -> bytes:
+    """A head with a right checksum."""
+    rest = b"".join(map(container.write_varint, numbers))
+    rest = container.write_varint(len(rest)) + rest
+    first = b"OVF" + bytes([container.VERSION << 4])
+    return first + clip_container._checksum(first + rest) + rest
+
+
+GOOD = (1, *HEAD.size, 30000, 1001, *HEAD.patch, *[50] * 8)
+
+
+@pytest.mark.parametrize(
+    "i, value",
+    [(0, 9), *((i, 0) for i in range(1, 9)), *((i, 2**31) for i in (1, 2, 3))],
+)
+def test_forged_heads_are_refused(i, value):
+    Reader(io.BytesIO(forged(GOOD)))
+    numbers = list(GOOD)
+    numbers[i] = value
+    with pytest.raises(UserError):
+        Reader(io.BytesIO(forged(numbers)))
+    with pytest.raises(UserError):
+        Reader(io.BytesIO(forged(GOOD[:i])))
+
+
+def test_a_patch_of_another_size_than_its_place_is_refused():
+    swapped = clip_container.pack(HEAD, [SECTIONS[1], SECTIONS[0], *SECTIONS[2:]])
+    with pytest.raises(UserError, match="patch 1 has another size"):
+        frames(swapped)
+
+
+def test_an_image_is_no_clip_and_a_clip_no_image():
+    image = container.pack("c3", SECTIONS[0])
+    assert clip_container.is_clip(DATA[:4]) and not clip_container.is_clip(image[:4])
+    with pytest.raises(UserError, match="clip"):
+        Reader(io.BytesIO(image))
+    with pytest.raises(UserError):
+        container.method_of(DATA)
