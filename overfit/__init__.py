@@ -30,6 +30,7 @@ def encode(
     steps: int = 1000,
     seed: int = 0,
     set: dict[str, Any] | None = None,
+    base: str | None = None,
     patch: tuple[int, int, int] | None = None,
     fps: float = 25,
     checkpoint: str | None = None,
@@ -42,6 +43,7 @@ def encode(
         are fitted together.
       lmbda: weight of the rate, in squared error (signal in [0, 1]) per bit per pixel.
       target_bpp, target_psnr: searches lmbda for this size (bits per pixel) or quality (dB).
+      base: name, file or identity of a base to start from, which the decoder needs as well.
       patch: (frames, rows, columns) of the parts that a clip is fitted in; by default C3's rule.
       fps: frames per second of a clip.
       steps: length of stage 1; stage 2 takes a tenth more.
@@ -58,7 +60,9 @@ def encode(
     from overfit.io.clips import Clip
 
     target = checked_target(target_bpp, target_psnr)
-    options = Options(method, preset, lmbda, steps, seed, set or {}, target, patch, checkpoint)
+    options = Options(
+        method, preset, lmbda, steps, seed, set or {}, target, base, patch, checkpoint
+    )
     many = isinstance(images, list | tuple)
     rate = Fraction(fps).limit_denominator(1001)
     requests = [

@@ -11,7 +11,10 @@ from overfit import __version__
 from overfit.errors import PartialFailure, UserError, sentence
 
 # Modules of overfit.commands.
-COMMANDS = ("encode", "decode", "info", "batch", "sweep", "evaluate", "report", "plot")
+COMMANDS = (
+    "encode", "decode", "info", "batch", "sweep", "evaluate", "report", "plot", "meta-train",
+    "bases",
+)  # fmt: skip
 
 
 class _Parser(argparse.ArgumentParser):
@@ -28,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--quiet", action="store_true", help="no progress, no summary")
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
     for name in COMMANDS:
-        module = importlib.import_module(f"overfit.commands.{name}")
+        module = importlib.import_module(f"overfit.commands.{name.replace('-', '_')}")
         command = commands.add_parser(name, parents=[common], help=module.HELP)
         module.add_arguments(command)
         command.set_defaults(run=module.run)

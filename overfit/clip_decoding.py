@@ -77,6 +77,7 @@ def info(file: BinaryIO) -> dict[str, Any]:
     payloads = {name: bits[name] for name in ("networks", "latents", "base_stream")}
     return {
         "method": head.method,
+        "base": None,
         **first,
         "width": head.size[2],
         "height": head.size[1],

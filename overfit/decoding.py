@@ -6,7 +6,10 @@ from typing import Any
 import numpy as np
 
 from overfit import clip_decoding, method
+from overfit.bases import library
+from overfit.bases.base import Base
 from overfit.coding import clip_container, container
+from overfit.errors import UserError
 
 _PAYLOADS = ("networks", "latents", "base_stream")
 
@@ -17,6 +20,22 @@ def open_sections(data: bytes) -> tuple[method.Method, list[bytes]]:
     return codec, container.unpack(data, len(codec.sections))
 
 
+def base_of(data: bytes) -> Base | None:
+    """The base that a file was made with, None for none.
+
+    Raises:
+      UserError: it is not here, or belongs to another method.
+    """
+    prefix = container.base_of(data)
+    if not prefix:
+        return None
+    entry = library.of_file(prefix)
+    base = entry.load()
+    if base.method != container.method_of(data):
+        raise UserError(f"the file is damaged: its base '{entry.name}' is of method {base.method}")
+    return base
+
+
 def decode(data: bytes) -> np.ndarray:
     """uint8 [height, width, 3], or [height, width] for grey; a clip has the frames before these.
 
@@ -25,7 +44,8 @@ def decode(data: bytes) -> np.ndarray:
     if clip_container.is_clip(data):
         return np.stack(list(clip_decoding.decode_frames(io.BytesIO(data))))
     codec, sections = open_sections(data)
-    return codec.reconstruct(codec.read(sections, None), None)
+    base = base_of(data)
+    return codec.reconstruct(codec.read(sections, base), base)
 
 
 def info(data: bytes) -> dict[str, Any]:
@@ -33,10 +53,11 @@ def info(data: bytes) -> dict[str, Any]:
     if clip_container.is_clip(data):
         return clip_decoding.info(io.BytesIO(data))
     codec, sections = open_sections(data)
-    about = codec.describe(sections)
+    about = codec.describe(sections, base_of(data))
     pixels = about["width"] * about["height"] * about["frames"]
     return {
         "method": codec.name,
+        "base": container.base_of(data).hex() or None,
         **about,
         "pixels": pixels,
         "bytes": len(data),

@@ -153,6 +153,41 @@ def display(quiet: bool) -> Lines | Bar | Silent:
     return Bar() if sys.stderr.isatty() else Lines()
 
 
+def _training(progress) -> str:
+    held_out = "" if progress.held_out is None else f"  held out {progress.held_out:.3e}"
+    return f"outer step {progress.step}/{progress.total}  loss {progress.loss:.3e}{held_out}"
+
+
+class TrainingLines(_Plain):
+    """A line per outer step, which takes long enough."""
+
+    def __call__(self, progress) -> None:
+        print(_training(progress), file=sys.stderr, flush=True)
+
+
+class TrainingBar(_Live):
+    """The bar of a training run, and a line above it for each look at what is held out."""
+
+    def __init__(self):
+        super().__init__()
+        self._task = self._bars.add_task("compiling ...", total=None)
+
+    def __call__(self, progress) -> None:
+        text = _training(progress)
+        self._bars.update(
+            self._task, completed=progress.step, total=progress.total, description=text
+        )
+        if progress.held_out is not None:
+            self._bars.console.print(text, markup=False, highlight=False)
+
+
+def training_display(quiet: bool) -> TrainingLines | TrainingBar | Silent:
+    """The display of a training run for this stderr."""
+    if quiet:
+        return Silent()
+    return TrainingBar() if sys.stderr.isatty() else TrainingLines()
+
+
 def batch_display(quiet: bool) -> JobLines | JobBars | Silent:
     """The display of many jobs for this stderr."""
     if quiet:

@@ -58,14 +58,15 @@ class Method(NamedTuple):
 
     sections: names of a file's sections, in file order; "networks" and "latents" are payloads.
     init(key, signal, base, config) -> params: a dict of pytrees of float32 arrays, where "latents"
-        are those whose bits the loss counts.
+        are those whose bits the loss counts. base here and in `loss`: `bases.base.Start` or None.
     loss(params, base, signal, key, anneal, lmbda, config) -> (loss, Aux), for both stages.
     quantize(params, base, signal, lmbda, config, search) -> code: integers only, what the file
         carries; search is `engine.parameter_steps.search`.
     write(code, base) -> {section name: bytes}; read(list of sections, base) -> code: inverses.
+        base here and below: `bases.base.Base` or None.
     reconstruct(code, base) -> uint8 signal as the decoder shows it.
     macs(shape, config) -> multiply-accumulates of the decoder per pixel, by component.
-    describe(sections) -> {name: value}: what `overfit info` says about a file.
+    describe(sections, base) -> {name: value}: what `overfit info` says about a file.
     presets: name -> config.
     inspect(code, base) -> Inspection: where the bits go; None where a method cannot tell.
     first_phase(config) -> Phase, or None where a config needs none; None for a method without any.

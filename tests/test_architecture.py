@@ -17,16 +17,19 @@ ALLOWED = {
     "method": {"methods"},  # the registry loads them by name
     "nn": set(),
     "coding": {"method"},  # numbers of methods
-    "methods": {"nn", "coding", "method", "settings", "codecs", "io"},
+    "bases": {"coding", "io"},
+    "meta": {"bases", "coding", "engine", "fitting", "io", "settings"},
+    "methods": {"nn", "bases", "coding", "method", "settings", "codecs", "io"},
     "engine": {"nn", "method"},
     "metrics": set(),
     "io": set(),
     "codecs": {"io", "metrics"},
-    "decoding": {"clip_decoding", "method", "coding"},
+    "decoding": {"bases", "clip_decoding", "method", "coding"},
     "clip_decoding": {"method", "coding", "io"},
     "jobs": {"codecs", "decoding", "fitting", "io", "metrics", "overfit"},
     "fitting": {
-        "clip_decoding", "coding", "decoding", "engine", "io", "method", "metrics", "settings",
+        "bases", "clip_decoding", "coding", "decoding", "engine", "io", "method", "metrics",
+        "settings",
     },
     "evaluation": {"codecs", "fitting", "io", "jobs", "method"},
     "report": {"decoding", "io", "jobs", "method", "metrics"},
@@ -34,8 +37,8 @@ ALLOWED = {
     "display": set(),
     "watching": {"display", "io", "jobs"},
     "commands": {
-        "clip_decoding", "codecs", "coding", "decoding", "display", "evaluation", "fitting", "io",
-        "jobs", "report", "settings", "sweeping", "watching",
+        "bases", "clip_decoding", "codecs", "coding", "decoding", "display", "evaluation",
+        "fitting", "io", "jobs", "meta", "report", "settings", "sweeping", "watching",
     },
     "cli": {"commands", "io", "jobs", "overfit"},
     "overfit": {"decoding", "fitting", "io"},  # __init__.py

@@ -1,7 +1,8 @@
 """The outermost layer of an .ovf file: who wrote it, whether it is whole, where its sections lie.
 
-    "OVF" | version * 16 + method (1 byte) | CRC-32 of all other bytes (4, big-endian)
-    | for every section but the last: its length as a varint, then the bytes | the last section
+    "OVF" | version * 16 + method, + 8 with a base (1 byte) | CRC-32 of all other bytes (4,
+    big-endian) | with a base: the first 3 bytes of its identity | for every section but the last:
+    its length as a varint, then the bytes | the last section
 
 docs/format.md specifies it. Everything is bounded by the length of the file itself.
 """
@@ -14,6 +15,8 @@ from overfit.method import METHOD_IDS
 MAGIC = b"OVF"
 VERSION = 1
 _PREFIX = 8  # magic, version and method, CRC
+BASE_BYTES = 3  # of the identity of a base
+_WITH_BASE = 8  # added to the number of the method, which is below
 
 
 def write_varint(value: int) -> bytes:
@@ -43,9 +46,10 @@ def _checksum(data: bytes) -> bytes:
     return zlib.crc32(data[_PREFIX:], zlib.crc32(data[:4])).to_bytes(4, "big")
 
 
-def pack(method: str, sections: list[bytes]) -> bytes:
-    """The whole file."""
-    head = MAGIC + bytes([VERSION << 4 | METHOD_IDS[method]]) + bytes(4)
+def pack(method: str, sections: list[bytes], base: bytes = b"") -> bytes:
+    """The whole file. base: the first BASE_BYTES of its identity, where there is one."""
+    number = METHOD_IDS[method] | (_WITH_BASE if base else 0)
+    head = MAGIC + bytes([VERSION << 4 | number]) + bytes(4) + base
     data = head + join_sections(sections)
     return data[:4] + _checksum(data) + data[_PREFIX:]
 
@@ -57,7 +61,7 @@ def method_of(data: bytes) -> str:
     """
     if len(data) < _PREFIX or data[:3] != MAGIC:
         raise UserError("this is not an .ovf file (it does not start with 'OVF')")
-    version, number = data[3] >> 4, data[3] & 15
+    version, number = data[3] >> 4, data[3] & (_WITH_BASE - 1)
     if version != VERSION:
         raise UserError(
             f"this .ovf file has format version {version}, this program reads {VERSION}: "
@@ -71,9 +75,14 @@ def method_of(data: bytes) -> str:
     return names[number]
 
 
+def base_of(data: bytes) -> bytes:
+    """What names the base of a file that `method_of` has accepted: empty for none."""
+    return data[_PREFIX : _PREFIX + BASE_BYTES] if data[3] & _WITH_BASE else b""
+
+
 def unpack(data: bytes, count: int) -> list[bytes]:
     """The `count` sections of a file that `method_of` has accepted."""
-    return split_sections(data, _PREFIX, count)
+    return split_sections(data, _PREFIX + len(base_of(data)), count)
 
 
 def join_sections(sections: list[bytes]) -> bytes:

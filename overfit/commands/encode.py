@@ -16,7 +16,7 @@ def add_arguments(parser) -> None:
         "--preset", help="c3-kodak (default), c3-clic, coolchic-v2; of clips c3-uvg-shared "
         "(default), c3-uvg-separate, c3-uvg-masked",
     )  # fmt: skip
-    parser.add_argument("--base", help="'none' is the only base so far")
+    parser.add_argument("--base", help="what to start from, as `bases list` has it; default: none")
     rate = parser.add_mutually_exclusive_group()
     rate.add_argument(
         "--lmbda", type=float, help="squared error per bit per pixel, 1e-4 (large file) to 2e-2; "
@@ -39,8 +39,6 @@ def run(arguments) -> dict:
 
     if arguments.qp is not None:
         raise UserError(f"method {arguments.method} has no --qp; use --lmbda or a target")
-    if arguments.base not in (None, "none"):
-        raise UserError(f"there is no base '{arguments.base}'; leave --base out or say none")
     signal = _load(arguments)
     check_writable(arguments.output)
     prepare_jax()
@@ -59,6 +57,7 @@ def run(arguments) -> dict:
         arguments.seed,
         settings.parse_assignments(arguments.set),
         target,
+        None if arguments.base == "none" else arguments.base,
         parse_size(arguments.patch) if arguments.patch else None,
         arguments.checkpoint,
     )

@@ -32,10 +32,12 @@ def search(
 ) -> dict:
     """{name: quantized array} of the least cost(arrays) + per_bit * bits.
 
-    cost takes {name: stack of `_BATCH` arrays} and returns as many numbers; quantize(array, e)
-    rounds to steps of 2^-e and bits(quantized) is the size of its code.
+    cost takes {name: stack of `_BATCH` arrays} and returns as many numbers; quantize(name, array,
+    e) rounds to steps of 2^-e and bits(quantized) is the size of its code.
     """
-    quantized = {(name, e): quantize(array, e) for name, array in arrays.items() for e in exponents}
+    quantized = {
+        (name, e): quantize(name, array, e) for name, array in arrays.items() for e in exponents
+    }
     sizes = {key: bits(array) for key, array in quantized.items()}
 
     def best_of(choices: list[dict[str, int]]) -> tuple[float, dict[str, int]]:

@@ -1,4 +1,4 @@
-"""Saves and restores the state of a fit: one file per fit, replaced atomically.
+"""Saves and restores the state of a run: one file each, replaced atomically.
 
 A checkpoint belongs to one job, named by a hash of all that determines its result. msgpack arrays
 only: loading one runs no code.
@@ -6,13 +6,12 @@ only: loading one runs no code.
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from flax import serialization
 
-from overfit.engine.fit import FitState
 from overfit.io.atomic import atomic_write
 
 
@@ -35,13 +34,16 @@ def _digest(content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=_DIGEST_SIZE).digest()
 
 
-def save(path: Path, state: FitState) -> None:
+State = TypeVar("State")  # a pytree of arrays
+
+
+def save(path: Path, state: Any) -> None:
     content = serialization.to_bytes(jax.tree.map(np.asarray, state))
     with atomic_write(path) as file:
         file.write(_digest(content) + content)
 
 
-def restore(path: Path, like: FitState) -> FitState | None:
+def restore(path: Path, like: State) -> State | None:
     """The saved state, or None if there is no intact one that fits `like` (shapes and dtypes)."""
     try:
         data = path.read_bytes()

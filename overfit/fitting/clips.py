@@ -24,6 +24,8 @@ def patch_fits(clip: Clip, options: Options) -> list[Fit]:
     Raises:
       UserError: bad options, a method without clips, or a clip that is not RGB.
     """
+    if options.base is not None:
+        raise UserError("bases are for images so far; give a clip --base none")
     if options.target is not None:
         raise UserError("a size or quality to aim at is for images; give a clip --lmbda")
     frames = clip.planes[0]

@@ -63,7 +63,7 @@ def _fit(fits: Sequence[Fit], progress: Callable[[Progress], None] | None) -> li
     """Runs all fits, in as many rounds as shapes, architectures and memory ask for."""
     alike: dict[tuple, list[int]] = {}
     for i, one in enumerate(fits):
-        key = (one.signal.shape, one.options.method, architecture(one.config))
+        key = (one.signal.shape, one.options.method, architecture(one.config), one.base_prefix)
         alike.setdefault(key, []).append(i)
     rounds = []
     for members in alike.values():

@@ -30,7 +30,7 @@ def write_files(group: Group, finished: Run) -> list[Encoded]:
 
 
 def image_file(one: Fit, result: Fitted) -> Encoded:
-    data = container.pack(one.codec.name, result.sections)
+    data = container.pack(one.codec.name, result.sections, one.base_prefix)
     original, shown = one.signal.transpose(1, 2, 0), np.atleast_3d(decoding.decode(data))
     quality = {"psnr": psnr(original, shown), "ms_ssim": ms_ssim(original, shown)}
     return Encoded(data, decoding.info(data) | quality | described([one], [result]))
@@ -45,7 +45,6 @@ def described(fits: Sequence[Fit], results: Sequence[Fitted]) -> dict[str, Any]:
     seconds = sum(result.seconds for result in results)
     return {
         "preset": fits[0].preset,
-        "base": None,
         "lmbda": results[0].lmbda,
         "qp": None,
         "steps": fits[0].options.steps,

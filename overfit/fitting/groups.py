@@ -11,6 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from overfit import method, settings
+from overfit.bases import library
+from overfit.bases.base import Base, Start
+from overfit.bases.base import start as start_from
 from overfit.engine import fit, parameter_steps
 from overfit.engine.schedule import Schedule
 from overfit.errors import UserError
@@ -41,6 +44,7 @@ class Options(NamedTuple):
     seed: int = 0
     set: dict[str, Any] = {}
     target: Target | None = None
+    base: str | None = None  # name, file or identity of a base to start from
     patch: tuple[int, int, int] | None = None  # frames, rows, columns; None: by the paper's rule
     checkpoint: str | None = None
 
@@ -93,6 +97,8 @@ class Fit(NamedTuple):
     config: Any  # with the schedule
     signal: np.ndarray  # uint8 [channels, (frames,) height, width]
     options: Options
+    base: Base | None = None
+    base_prefix: bytes = b""  # what names it in a file
 
 
 def checked(request: Request) -> Fit:
@@ -100,7 +106,14 @@ def checked(request: Request) -> Fit:
     codec, preset, config = configuration(request.options)
     if isinstance(request.signal, Clip):
         raise UserError("this is for images; a clip is several fits")
-    return Fit(codec, preset, config, as_planes(request.signal), request.options)
+    one = Fit(codec, preset, config, as_planes(request.signal), request.options)
+    if request.options.base is None:
+        return one
+    entry = library.find(request.options.base)
+    base = entry.load()
+    if base.method != codec.name:
+        raise UserError(f"the base '{entry.name}' is of method {base.method}, not {codec.name}")
+    return one._replace(base=base, base_prefix=entry.prefix)
 
 
 def architecture(config):
@@ -142,9 +155,9 @@ def _schedule(one: Fit) -> Schedule:
 
 @functools.lru_cache(maxsize=32)
 def _initializer(init: Callable, config) -> Callable:
-    def start(key, signal, schedule):
+    def start(key, signal, schedule, base):
         key_params, key_noise = jax.random.split(key)
-        return fit.initial_state(init(key_params, signal, None, config), key_noise, schedule)
+        return fit.initial_state(init(key_params, signal, base, config), key_noise, schedule)
 
     return jax.jit(jax.vmap(start))
 
@@ -153,7 +166,7 @@ def _initial(group: Group, init: Callable, tasks: fit.Task) -> fit.FitState:
     keys = jnp.stack([jax.random.key(one.options.seed) for one in group.fits])
     # One after the other: one compiled program for batches of any size.
     program = _initializer(init, group.architecture)
-    inputs = (keys, tasks.signal, tasks.schedule)
+    inputs = (keys, tasks.signal, tasks.schedule, tasks.base)
     parts = [
         program(*jax.tree.map(lambda array, i=i: array[i : i + 1], inputs))
         for i in range(len(group.fits))
@@ -163,15 +176,18 @@ def _initial(group: Group, init: Callable, tasks: fit.Task) -> fit.FitState:
     return jax.tree.map(jnp.copy, states)
 
 
-def start(group: Group) -> tuple[fit.FitState, fit.Task]:
+def start(group: Group, base: Start | None = None) -> tuple[fit.FitState, fit.Task]:
     """States and tasks of a group at step 0, after the first phase of a method that has one.
 
-    Each fit gets what it would get alone.
+    Each fit gets what it would get alone. base: instead of that of the requests.
     """
+    if base is None and group.fits[0].base is not None:
+        base = start_from(group.fits[0].base)
+    bases = jax.tree.map(lambda array: jnp.stack([array] * len(group.fits)), base)
     signals = jnp.asarray(np.stack([one.signal for one in group.fits]), jnp.float32) / 255
     schedule = jax.tree.map(lambda *v: jnp.stack(v), *[_schedule(one) for one in group.fits])
     lmbda = jnp.asarray([one.options.lmbda for one in group.fits], jnp.float32)
-    tasks = fit.Task(None, signals, schedule, lmbda)
+    tasks = fit.Task(bases, signals, schedule, lmbda)
     states = _initial(group, group.codec.init, tasks)
     phase, finish = _first_phase(group.codec.first_phase, group.architecture)
     if phase is not None:
@@ -210,7 +226,7 @@ def saved(one: Fit, phase: str = "fit") -> Path | None:
     options = one.options
     key = checkpoint.job_key(
         one.signal, one.codec.name, one.config, options.steps, options.seed, options.lmbda,
-        options.target, versions(), device(), jax.local_device_count(),
+        options.target, one.base_prefix, versions(), device(), jax.local_device_count(),
     )  # fmt: skip
     return folder / f"{key}-{phase}.ckpt"
 
@@ -262,8 +278,9 @@ def fitted(group: Group, finished: Run) -> list[Fitted]:
         lmbda = float(finished.tasks.lmbda[i])
         loss = losses[i] if np.isfinite(losses[i]) else finished.states.loss[i]
         signal = jnp.asarray(one.signal, jnp.float32) / 255
-        code = one.codec.quantize(params, None, signal, lmbda, one.config, parameter_steps.search)
-        sections = list(one.codec.write(code, None).values())
+        search = parameter_steps.search
+        code = one.codec.quantize(params, one.base, signal, lmbda, one.config, search)
+        sections = list(one.codec.write(code, one.base).values())
         times = finished.seconds, finished.seconds_compile, finished.steps
         done.append(Fitted(sections, lmbda, float(loss), *times))
     return done

@@ -163,9 +163,10 @@ def maps(records: list[dict], folder: str | os.PathLike[str], budget: int) -> Sa
 
 def _inspected(record: dict, data: bytes) -> dict | None:
     codec, sections = decoding.open_sections(data)
+    base = decoding.base_of(data)
     if codec.inspect is None:
         return None
-    planes, bit_map = codec.inspect(codec.read(sections, None), None)
+    planes, bit_map = codec.inspect(codec.read(sections, base), base)
     total = sum(float(plane.bits.sum()) for plane in planes)
     return {
         "text": _name(record),

@@ -8,7 +8,16 @@ from hypothesis.extra.numpy import arrays
 
 from overfit.coding import laplace, parameters
 from overfit.coding.laplace import Decoder, Encoder
-from overfit.coding.parameters import MAX_EXPONENT, Quantized, bits, code_array, quantize
+from overfit.coding.parameters import (
+    MAX_EXPONENT,
+    Change,
+    Prior,
+    Quantized,
+    bits,
+    code_array,
+    code_change,
+    quantize,
+)
 
 
 def coded(*items: Quantized) -> bytes:
@@ -98,3 +107,60 @@ def test_finer_steps_cost_about_a_bit_per_value_each():
     theta = np.random.default_rng(3).normal(0, 1, 1000)
     sizes = [bits(quantize(theta, e)) for e in range(3, 12)]
     assert np.abs(np.diff(sizes) - 1000).max() < 30
+
+
+# -- Changes against a base ------------------------------------------------------------------------
+
+
+def coded_changes(*items: Change) -> bytes:
+    encoder = Encoder()
+    for array in items:
+        code_change(encoder, array, array.prior)
+    return encoder.finish()
+
+
+@st.composite
+def changes(draw):
+    center = draw(quantized)
+    element = st.one_of(st.just(0), st.integers(-3, 3), st.integers(-(2**20), 2**20))
+    k = draw(arrays(np.int64, center.k.shape, elements=element))
+    return Change(k, draw(st.integers(0, MAX_EXPONENT)), Prior(center, draw(st.integers(0, 80))))
+
+
+@given(st.lists(changes(), min_size=1, max_size=4))
+@settings(deadline=None)
+def test_changes_come_back(items):
+    decoder = Decoder(coded_changes(*items))
+    for array in items:
+        again = code_change(decoder, None, array.prior)
+        np.testing.assert_array_equal(again.k, array.k)
+        np.testing.assert_array_equal(again.value(), array.value())
+
+
+@given(changes())
+@settings(deadline=None)
+def test_a_changed_array_is_exact(array):
+    """The sum has one value, whatever the two exponents."""
+    theta = array.absolute()
+    exact = array.k * 2.0**-array.e + array.prior.center.k * 2.0**-array.prior.center.e
+    np.testing.assert_array_equal(theta.k * 2.0**-theta.e, exact)
+
+
+def test_no_change_costs_a_bit():
+    prior = Prior(quantize(np.ones((20, 20)), 12), 50)
+    array = quantize(np.ones((20, 20)), 5, prior)
+    assert bits(array) == 1 and len(coded_changes(array)) <= 4
+    np.testing.assert_array_equal(array.value(), np.ones((20, 20)))
+
+
+@pytest.mark.parametrize("scale", [0.003, 0.02, 0.1, 1.0])
+@pytest.mark.parametrize("off", [0.3, 1, 3])
+def test_changes_near_their_prior_cost_what_they_should(scale, off):
+    """Within 4 % of the entropy of a Laplace distribution that is known exactly."""
+    rng = np.random.default_rng(0)
+    prior = Prior(quantize(np.zeros((40, 50)), 12), round(4 * (np.log2(scale * off) + 16)))
+    array = quantize(rng.laplace(0, scale, (40, 50)), 12, prior)
+    spent = 8 * len(coded_changes(array))
+    assert abs(bits(array) - spent) <= 40 + 0.001 * spent
+    entropy = array.k.size * np.log2(2 * np.e * scale * 2**12)
+    assert spent <= 1.04 * entropy + 40

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from overfit import settings
+from overfit.bases.base import Base
 from overfit.coding import integer_network, laplace
 from overfit.coding.container import read_varint, write_varint
-from overfit.coding.parameters import Quantized, code_array
+from overfit.coding.parameters import Change, Quantized, code_array, code_change
 from overfit.errors import UserError
 from overfit.methods.c3 import latent_coding
 from overfit.methods.c3.architecture import check_rank, num_masks, parameter_shapes
@@ -41,7 +42,7 @@ class Code(NamedTuple):
 
     config: C3Config
     shape: tuple[int, ...]  # channels, (frames,) height, width
-    parameters: dict[str, dict[str, Quantized]]  # {network: {array: Quantized}}
+    parameters: dict[str, dict[str, Quantized | Change]]  # {network: {array}}
     latents: list[np.ndarray]  # int32 [(frames,) rows, columns] per grid, finest first, in bins
     masks: latent_coding.Places = ()  # where they lie, for the finest grids
 
@@ -202,37 +203,50 @@ def _read_place(bits: _Bits, config: C3Config) -> int:
     return place
 
 
-def _code_parameters(coder, parameters, config: C3Config, channels: int):
+def _code_parameters(coder, parameters, config: C3Config, channels: int, base: Base | None):
+    if base is not None:
+        check_base(base.shapes(), config, channels)
+
+    def code(network: str, name: str, shape: tuple[int, ...]):
+        array = parameters and parameters[network][name]
+        if base is None:
+            return code_array(coder, array, shape)
+        return code_change(coder, array, base.arrays[f"{network}/{name}"])
+
     return {
-        network: {
-            name: code_array(coder, parameters and parameters[network][name], shape)
-            for name, shape in arrays.items()
-        }
+        network: {name: code(network, name, shape) for name, shape in arrays.items()}
         for network, arrays in parameter_shapes(config, channels).items()
     }
 
 
-def _check_exact(parameters: dict[str, dict[str, Quantized]]) -> None:
-    """The integer network is exact only for parameters of bounded size."""
-    for k, e in parameters["entropy"].values():
+def check_base(shapes: dict[str, dict], config: C3Config, channels: int) -> None:
+    """Raises UserError unless a base, {network: {array: shape}}, has those of a configuration."""
+    if shapes != parameter_shapes(config, channels):
+        raise UserError(
+            "the base has other networks than this: another preset, --set or number of channels"
+        )
+
+
+def entropy_network(parameters: dict[str, dict[str, Quantized | Change]]) -> dict[str, Quantized]:
+    """The entropy network itself, which is exact only for parameters of bounded size."""
+    network = {name: array.absolute() for name, array in parameters["entropy"].items()}
+    for k, e in network.values():
         if np.abs(k).max(initial=0) << (integer_network.WEIGHT_BITS - e) > (
             integer_network.MAX_PARAMETER
         ):
             raise UserError("the file is damaged: a parameter of the entropy network is too large")
+    return network
 
 
 def write(code: Code, base=None) -> dict[str, bytes]:
     """{section: bytes}, in file order. Raises UserError for a signal that is too large."""
-    del base
     channels, *size = code.shape
     check_size(*size)
-    _check_exact(code.parameters)
     networks, latents = laplace.Encoder(), laplace.Encoder()
-    _code_parameters(networks, code.parameters, code.config, channels)
+    _code_parameters(networks, code.parameters, code.config, channels, base)
     shapes = code.config.latents.shapes(*size)
-    latent_coding.code_latents(
-        latents, code.latents, shapes, code.parameters["entropy"], code.config, code.masks
-    )
+    entropy = entropy_network(code.parameters)
+    latent_coding.code_latents(latents, code.latents, shapes, entropy, code.config, code.masks)
     return {
         "header": _write_header(code),
         "networks": networks.finish(),
@@ -240,28 +254,26 @@ def write(code: Code, base=None) -> dict[str, bytes]:
     }
 
 
-def read_networks(sections: list[bytes]) -> Code:
+def read_networks(sections: list[bytes], base=None) -> Code:
     """All but the latents: what `info` needs."""
     code = _read_header(sections[0])
     coder = laplace.Decoder(sections[1])
-    parameters = _code_parameters(coder, None, code.config, code.shape[0])
-    _check_exact(parameters)
+    parameters = _code_parameters(coder, None, code.config, code.shape[0], base)
     return code._replace(parameters=parameters)
 
 
-def _read_steps(sections: list[bytes]) -> Iterator[Code]:
+def _read_steps(sections: list[bytes], base) -> Iterator[Code]:
     """The code after every step of `latent_coding.code_steps`."""
-    code = read_networks(sections)
+    code = read_networks(sections, base)
     shapes = code.config.latents.shapes(*code.shape[1:])
-    coder, entropy = laplace.Decoder(sections[2]), code.parameters["entropy"]
+    coder, entropy = laplace.Decoder(sections[2]), entropy_network(code.parameters)
     for latents in latent_coding.code_steps(coder, None, shapes, entropy, code.config, code.masks):
         yield code._replace(latents=latents)
 
 
 def read(sections: list[bytes], base=None) -> Code:
     """The inverse of `write`. Raises UserError on damaged data."""
-    del base
-    *_, code = _read_steps(sections)
+    *_, code = _read_steps(sections, base)
     return code
 
 
@@ -287,17 +299,16 @@ def frames(sections: list[bytes], base=None) -> Iterator[np.ndarray]:
 
     Raises UserError on damaged data, at the frame that needs them.
     """
-    del base
-    steps = _read_steps(sections)
+    steps = _read_steps(sections, base)
     first = next(steps)
     weights = {name: array.value() for name, array in first.parameters["synthesis"].items()}
     known = (code.latents for code in itertools.chain([first], steps))
     return map(_shown, synthesize_clip(weights, known, first.shape, first.config))
 
 
-def describe(sections: list[bytes]) -> dict:
+def describe(sections: list[bytes], base=None) -> dict:
     """What the header and the networks say, for `overfit info`."""
-    code = read_networks(sections)
+    code = read_networks(sections, base)
     channels, *frames, height, width = code.shape
     arrays = [a for network in code.parameters.values() for a in network.values()]
     return {

@@ -7,7 +7,7 @@ import numpy as np
 
 from overfit.errors import UserError
 from overfit.method import Inspection, Plane
-from overfit.methods.c3.codec import Code
+from overfit.methods.c3.codec import Code, entropy_network
 from overfit.methods.c3.latent_coding import latent_bits
 
 
@@ -19,7 +19,7 @@ def inspect(code: Code, base=None) -> Inspection:
     del base
     if len(code.shape) == 4:
         raise UserError("a clip has no picture of its bits; inspect a file of an image")
-    spent = latent_bits(code.latents, code.parameters["entropy"], code.config)
+    spent = latent_bits(code.latents, entropy_network(code.parameters), code.config)
     planes, bit_map = [], np.zeros(code.shape[1:])
     for k, values, bits in zip(code.config.latents.octaves(), code.latents, spent, strict=True):
         rows, columns = values.shape

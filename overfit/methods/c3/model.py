@@ -32,7 +32,7 @@ from overfit.methods.c3.architecture import (
     synthesis_sizes,
     taps_in_frame,
 )
-from overfit.methods.c3.codec import check_size
+from overfit.methods.c3.codec import check_base, check_size
 from overfit.methods.c3.config import C3Config
 from overfit.nn import distributions, primitives, quantizers
 from overfit.nn.raster import Raster, raster, to_raster
@@ -90,15 +90,20 @@ def _entropy_network(key, config: C3Config, whole_window: bool) -> dict[str, jax
 def init(key, signal, base, config: C3Config, whole_window: bool = False):
     """Parameters to start from: zero latents, random networks, zero residual layers (A.1).
 
+    The networks are the base's, if there is one.
+
     whole_window: for the first phase of a fit with masks (masks.py).
 
     Raises UserError for a signal that no file can hold, or that the settings are not for, before
     anything is fitted.
     """
-    del base
     channels, *size = signal.shape
     check_size(*size)
     check_rank(tuple(size), config)
+    latents = jnp.zeros(sum(map(math.prod, config.latents.shapes(*size))))
+    if base is not None:
+        check_base(jax.tree.map(jnp.shape, base.networks), config, channels)
+        return {"latents": latents} | {n: dict(arrays) for n, arrays in base.networks.items()}
     key_entropy, key_synthesis = jax.random.split(key)
     synthesis = _layers(key_synthesis, synthesis_sizes(config, channels))
     if config.start.mean_color:
@@ -110,7 +115,7 @@ def init(key, signal, base, config: C3Config, whole_window: bool = False):
     if config.synthesis.upsampling == "learned":
         synthesis["upsampling"] = jnp.asarray(bicubic_kernel(), jnp.float32)
     params = {
-        "latents": jnp.zeros(sum(map(math.prod, config.latents.shapes(*size)))),
+        "latents": latents,
         "entropy": _entropy_network(key_entropy, config, whole_window),
         "synthesis": synthesis,
     }
@@ -284,8 +289,10 @@ def synthesize(weights, planes: list, shape, config: C3Config):
 
 
 def loss(params, base, signal, key, anneal: Anneal, lmbda, config: C3Config):
-    """MSE + lmbda * latent bits per pixel (Eq. 4), and both terms."""
-    del base
+    """MSE + lmbda * latent bits per pixel (Eq. 4), and both terms.
+
+    With a base the rate also has what the networks' changes cost.
+    """
     size = signal.shape[1:]
     shapes = config.latents.shapes(*size)
     in_bins = quantized(params["latents"], shapes, key, anneal, config)
@@ -293,4 +300,17 @@ def loss(params, base, signal, key, anneal: Anneal, lmbda, config: C3Config):
     planes = split(config.latents.q_step * in_bins, shapes)
     image = synthesize(params["synthesis"], planes, signal.shape, config)
     distortion = jnp.mean(jnp.square(image - signal))
-    return distortion + lmbda * bits / math.prod(size), Aux(distortion, bits)
+    cost = distortion + lmbda * bits / math.prod(size)
+    if base is not None:
+        cost += lmbda * network_bits(params, base) / math.prod(size)
+    return cost, Aux(distortion, bits)
+
+
+def network_bits(params, base):
+    """About what the changes of the networks against their base cost, in bits, shape ()."""
+    costs = [
+        distributions.change_bits(params[network][name] - center, base.scales[network][name]).sum()
+        for network, arrays in base.networks.items()
+        for name, center in arrays.items()
+    ]
+    return jnp.stack(costs).sum()

@@ -48,7 +48,6 @@ def quantize(params, base, signal, lmbda: float, config: C3Config, search) -> Co
     search: `engine.parameter_steps.search`. The entropy network changes only the rate of the
     latents and the synthesis only the distortion, so that they are searched one after the other.
     """
-    del base
     channels, *size = signal.shape
     shapes = config.latents.shapes(*size)
     in_bins, masks = _rounded(params["latents"], shapes, config), params.get("masks")
@@ -68,12 +67,13 @@ def quantize(params, base, signal, lmbda: float, config: C3Config, search) -> Co
             # The integer network bounds its parameters; no sensible fit comes near.
             limit = integer_network.MAX_PARAMETER / 2**integer_network.WEIGHT_BITS
             floats = {name: np.clip(array, -limit, limit) for name, array in floats.items()}
+        priors = base.network(network) if base is not None else {}
         quantized[network] = search(
             floats,
             is_bias,
             costs[network],
             per_bit,
-            parameters.quantize,
+            lambda name, array, e, priors=priors: parameters.quantize(array, e, priors.get(name)),
             parameters.bits,
             EXPONENTS,
         )

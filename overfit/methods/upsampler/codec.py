@@ -149,8 +149,9 @@ def reconstruct(code: Code, base: Network | None) -> Clip:
     return Clip(planes, code.shape.fps)
 
 
-def describe(sections: list[bytes]) -> dict:
+def describe(sections: list[bytes], base: Network | None = None) -> dict:
     """What the header and the networks say, for `overfit info`."""
+    del base
     header, networks = _read_networks(sections)
     shape, config = header.shape, header.config
     return {

@@ -67,7 +67,15 @@ def quantize(params, base: Network | None, signal, lmbda: float, config: Config,
 
     frames, _, rows, columns = signal.original.shape
     per_bit = lmbda / (4 * frames * rows * columns)
-    found = search(deltas, is_shift, cost, per_bit, parameters.quantize, parameters.bits, EXPONENTS)
+    found = search(
+        deltas,
+        is_shift,
+        cost,
+        per_bit,
+        lambda name, array, e: parameters.quantize(array, e),
+        parameters.bits,
+        EXPONENTS,
+    )
     return _nested(found)
 
 

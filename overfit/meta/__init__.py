@@ -1,0 +1,1 @@
+"""Learning what instances start from: bases."""
