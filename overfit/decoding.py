@@ -6,8 +6,6 @@ from typing import Any
 import numpy as np
 
 from overfit import clip_decoding, method
-from overfit.bases import library
-from overfit.bases.base import Base
 from overfit.coding import clip_container, container
 from overfit.errors import UserError
 
@@ -20,8 +18,8 @@ def open_sections(data: bytes) -> tuple[method.Method, list[bytes]]:
     return codec, container.unpack(data, len(codec.sections))
 
 
-def base_of(data: bytes) -> Base | None:
-    """The base that a file was made with, None for none.
+def base_of(data: bytes) -> Any:
+    """The base (`bases.base.Base`) that a file was made with, None for none.
 
     Raises:
       UserError: it is not here, or belongs to another method.
@@ -29,6 +27,8 @@ def base_of(data: bytes) -> Base | None:
     prefix = container.base_of(data)
     if not prefix:
         return None
+    from overfit.bases import library  # only here: most files need none
+
     entry = library.of_file(prefix)
     base = entry.load()
     if base.method != container.method_of(data):

@@ -441,5 +441,5 @@ def test_a_parameter_that_breaks_exactness_is_refused():
     code = random_code(KODAK, (3, 8, 8))
     code.parameters["entropy"]["w0"] = Quantized(np.full((18, 24), 2**22), 3)
     coder = laplace.Encoder()
-    codec._code_parameters(coder, code.parameters, KODAK, 3)
+    codec._code_parameters(coder, code.parameters, KODAK, 3, None)
     assert "too large" in refused([KODAK_SECTIONS[0], coder.finish(), b""])
