@@ -254,7 +254,9 @@ def _gather(sources, offsets, strip, start, pitch):
         left, right = min(row), max(row)
         piece = _slice(sources[i], start + dy * pitch + left, strip + right - left)
         taps += [piece[dx - left : dx - left + strip] for dx in row]
-    return jnp.stack(taps), _slice(sources[0], start, strip)
+    center = _slice(sources[0], start, strip)
+    # A model may have no context at all.
+    return jnp.stack(taps) if taps else jnp.zeros((0, strip), center.dtype), center
 
 
 def _scatter_add(sources, offsets, start, pitch, taps, center):

@@ -54,6 +54,12 @@ def test_what_is_said_about_a_file_is_true(image):
     assert all(about[key] == value for key, value in known.items())
 
 
+def test_latents_may_have_no_context(image):
+    """Each is coded under one distribution for its whole grid, as far as its network says."""
+    data = overfit.encode(image, set=SMALL | {"entropy.context": 0}, steps=60)
+    assert overfit.decode(data).shape == image.shape
+
+
 def test_the_same_seed_gives_the_same_bytes_and_another_one_others(image):
     first = overfit.encode(image, **small())
     assert isinstance(first, bytes)
