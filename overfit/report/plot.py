@@ -4,6 +4,7 @@ Curves of this project, whose names begin with "overfit", are drawn heavier and 
 """
 
 import io
+import textwrap
 import zlib
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -27,6 +28,7 @@ except ImportError as error:
 
 SUFFIXES = (".png", ".svg")
 
+_LEGEND = 40  # characters of a line of it: names of fits list all their settings
 _OURS = "#d1002f"
 _COLORS = (  # distinct on white and for most color-blind readers; red is kept for our own
     "#1f6fb4", "#e08214", "#2a9d5c", "#7b4ea3", "#8c5a3c", "#d6579c", "#a8a116", "#17a2b8",
@@ -107,8 +109,9 @@ def rd_figure(
         axes = figure.add_subplot()
         for name, line in lines:
             axes.plot(
-                line[:, 0], line[:, 1], label=name, **_line_style(name, looks[name], name in faint)
-            )
+                line[:, 0], line[:, 1], label=textwrap.fill(name, _LEGEND),
+                **_line_style(name, looks[name], name in faint),
+            )  # fmt: skip
         if log_rate:
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
