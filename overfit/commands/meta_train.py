@@ -30,7 +30,7 @@ def add_arguments(parser) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE",
         help="override a setting of the preset",
     )  # fmt: skip
-    parser.add_argument("--checkpoint", metavar="FILE", help="save the run there and continue it")
+    parser.add_argument("--checkpoint", metavar="DIR", help="save the run there and continue it")
 
 
 def run(arguments) -> dict:

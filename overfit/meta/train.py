@@ -64,6 +64,8 @@ def train(
 ) -> Base:
     """Learns a base from images.
 
+    saved: folder in which an interrupted run of the same plan on the same images is found.
+
     Raises:
       UserError: too few images that are large enough, or bad options.
     """
@@ -73,6 +75,8 @@ def train(
         raise UserError(f"training needs more than {plan.held_out} images of {plan.crop} px")
     learned = _first(images[0], plan)
     if saved is not None:
+        saved.mkdir(parents=True, exist_ok=True)
+        saved /= f"{checkpoint.job_key(plan, *images, *held_out)}-meta.ckpt"
         learned = checkpoint.restore(saved, learned) or learned
     curve = []
     while int(learned.step) < plan.outer_steps:
@@ -83,7 +87,7 @@ def train(
         # The scales of the first steps are those of networks that do not know anything yet.
         memory = min(plan.memory, (step + 1) / (step + 10))
         learned, report = outer_step(
-            learned, functools.partial(_states, group), group.codec.loss, group.architecture,
+            learned, functools.partial(start, group), group.codec.loss, group.architecture,
             rate, memory,
         )  # fmt: skip
         outside = None
@@ -137,10 +141,6 @@ def _group(crops: list[np.ndarray], lmbdas: Sequence[float], plan: Plan, seed: i
     ]
     requests = [Request(crop, one) for crop, one in zip(crops, options, strict=True)]
     return Group([checked(request) for request in requests])
-
-
-def _states(group: Group, networks: Start) -> tuple[fit.FitState, fit.Task]:
-    return start(group, networks)
 
 
 def _first(image: np.ndarray, plan: Plan) -> Learned:

@@ -72,7 +72,7 @@ def cost(image, data):
 
 def test_training_goes_on_to_the_same_base(pictures, base, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "EVERY", 1)
-    saved, heard = tmp_path / "run.ckpt", []
+    saved, heard = tmp_path / "run", []
 
     def stop(progress):
         heard.append(progress)
@@ -83,6 +83,7 @@ def test_training_goes_on_to_the_same_base(pictures, base, tmp_path, monkeypatch
         train(find_all([str(pictures)]), PLAN, saved, stop)
     again = train(find_all([str(pictures)]), PLAN, saved, heard.append)
     assert [progress.step for progress in heard] == [1, 2, 3, 4]
+    assert len(list(saved.iterdir())) == 1
     for name, prior in base.arrays.items():
         np.testing.assert_array_equal(again.arrays[name].center.k, prior.center.k)
         assert again.arrays[name].spread == prior.spread
