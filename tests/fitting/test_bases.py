@@ -26,7 +26,7 @@ SMALL = {
     "synthesis.residual_layers": 0,
 }
 CROP, STEPS = 32, 100
-PLAN = Plan(set=SMALL, outer_steps=4, batch=2, steps=STEPS, crop=CROP, held_out=1)
+PLAN = Plan(set=SMALL, outer_steps=4, batch=2, steps=STEPS, crop=CROP, held_out=2)
 
 
 @pytest.fixture(scope="module")
