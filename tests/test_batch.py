@@ -9,25 +9,12 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from small_model import SMALL, words
 
 import overfit
 from overfit.cli import main
 
-SMALL = {
-    "latents.num_grids": 2,
-    "entropy.widths": (4,),
-    "entropy.context": 1,
-    "synthesis.widths": (4,),
-    "synthesis.residual_layers": 0,
-}
-SET = [
-    word
-    for key, value in SMALL.items()
-    for word in (
-        "--set",
-        f"{key}={','.join(map(str, value)) if isinstance(value, tuple) else value}",
-    )
-]
+SET = words(SMALL)
 
 
 @pytest.fixture

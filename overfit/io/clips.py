@@ -329,7 +329,7 @@ def _video(name: str) -> Iterator[_Source]:
         from av.error import FFmpegError
     except ImportError as error:
         raise UserError(
-            f"reading '{name}' needs PyAV; run: pip install 'overfit[anchors]'"
+            f"reading '{name}' needs PyAV; run: pip install 'overfit[video]'"
         ) from error
     if not os.path.exists(name):  # PyAV would take it for the address of a stream
         raise FileNotFoundError(name)

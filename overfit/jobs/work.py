@@ -49,9 +49,7 @@ def _do(batch: Sequence[Job], folder: Path, emit: Emit) -> None:
             record = store_file(job, signals[i], data, known, folder)
             leave(record, folder)
             if job.codec == "overfit":
-                from overfit.fitting.encode import forget
-
-                forget(_request(job, signals[i], folder))
+                _forget(job, signals[i], folder)
             emit(Event(job, record=record))
         except Exception as error:
             emit(Event(job, failure=failure(job, sentence(error))))
@@ -90,6 +88,13 @@ def _request(job: Job, signal, folder: Path):
     from overfit.fitting.groups import Options, Request
 
     return Request(signal, Options(**job.options, checkpoint=str(folder / "checkpoints")))
+
+
+def _forget(job: Job, signal, folder: Path) -> None:
+    """Removes the checkpoints of a fit whose record is safe."""
+    from overfit.fitting.encode import forget
+
+    forget(_request(job, signal, folder))
 
 
 def _fitted(jobs: list[Job], signals: list, folder: Path, emit) -> list:

@@ -33,7 +33,7 @@ from overfit.fitting.run import Run
 from overfit.io.atomic import atomic_write
 from overfit.io.datasets import Instance
 from overfit.jobs.job import Event, Job, failure
-from overfit.jobs.store import Store, leave
+from overfit.jobs.store import Store, intact, leave
 from overfit.jobs.work import KEPT, store_file
 from overfit.sweeping.space import OBJECTIVES, Sweep
 from overfit.sweeping.strategies import Rung
@@ -79,8 +79,9 @@ def enter(field: Field, job: Job, setting: dict[str, Any], signal: np.ndarray, w
 
 def advance(field: Field, keys: Sequence[str], rung: Rung) -> dict[str, float]:
     """Brings candidates to a rung; {key: cost there}, inf for a fit that has failed."""
+    keys = list(dict.fromkeys(keys))  # a search may try a setting twice
     batches: dict[Any, list[str]] = {}
-    for key in dict.fromkeys(keys):  # a search may try a setting twice
+    for key in keys:
         if not _is_done(field, key, rung):
             one = field.candidates[key].fit
             batches.setdefault((one.signal.shape, architecture(one.config)), []).append(key)
@@ -105,7 +106,7 @@ def _is_done(field: Field, key: str, rung: Rung) -> bool:
     done = field.rungs.done.get(_rung_key(key, rung))
     if done is None or done["file"] is None:
         return done is not None
-    return (field.folder / done["file"]["file"]).exists()
+    return intact(done["file"], field.folder)
 
 
 def _run_batch(field: Field, keys: list[str], rung: Rung) -> None:

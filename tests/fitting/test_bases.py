@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from small_model import SMALL, words
 
 import overfit
 from overfit.bases import library
@@ -18,13 +19,6 @@ from overfit.meta import train as training
 from overfit.meta.train import Plan, train
 from overfit.metrics.psnr import psnr
 
-SMALL = {
-    "latents.num_grids": 2,
-    "entropy.widths": (4,),
-    "entropy.context": 1,
-    "synthesis.widths": (4,),
-    "synthesis.residual_layers": 0,
-}
 CROP, STEPS = 32, 100
 PLAN = Plan(set=SMALL, outer_steps=4, batch=2, steps=STEPS, crop=CROP, held_out=2)
 
@@ -157,11 +151,7 @@ def test_the_commands(pictures, home, tmp_path, capsys):
     assert library.find("theirs").identity == library.find("mine").identity
     (home / "theirs.ovb").unlink()
     assert main(["bases", "info", "nothing"]) == 2
-    words = [
-        f"--set={key}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
-        for key, value in SMALL.items()
-    ]
-    command = ["meta-train", str(pictures), "-o", str(tmp_path / "new.ovb"), *words]
+    command = ["meta-train", str(pictures), "-o", str(tmp_path / "new.ovb"), *words(SMALL)]
     command += ["--outer-steps", "1", "--batch", "2", "--steps", str(STEPS), "--crop", str(CROP)]
     capsys.readouterr()
     assert main(command) == 2

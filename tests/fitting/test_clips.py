@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from small_model import SMALL as STILL
+from small_model import words
 
 import overfit
 from overfit.cli import main
@@ -13,14 +15,7 @@ from overfit.metrics.psnr import psnr
 
 # Two patches of one shape: a round with one compiled program.
 SIZE, PATCH = (4, 16, 24), (2, 16, 24)
-SMALL = {
-    "latents.num_grids": 2,
-    "entropy.widths": (4,),
-    "entropy.context": 1,
-    "entropy.frame": 1,
-    "synthesis.widths": (4,),
-    "synthesis.residual_layers": 0,
-}
+SMALL = STILL | {"entropy.frame": 1}
 MASKED = SMALL | {"entropy.frame": 4, "entropy.mask": 2, "start.mask_steps": 300}
 
 
@@ -86,11 +81,7 @@ def folder(clip, tmp_path_factory):
     (folder / "frames").mkdir()
     for t, frame in enumerate(clip):
         Image.fromarray(frame).save(folder / "frames" / f"f{t}.png")
-    words = [
-        f"--set={key}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
-        for key, value in SMALL.items()
-    ]
-    command = ["encode", str(folder / "frames"), "-o", str(folder / "a.ovf"), *words]
+    command = ["encode", str(folder / "frames"), "-o", str(folder / "a.ovf"), *words(SMALL)]
     command += ["--steps", "300", "--lmbda", "1e-4", "--patch", "2,16,24"]
     assert main([*command, "--quiet", "--json", str(folder / "a.json")]) == 0
     return folder

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from small_model import SMALL
 
 import overfit
 from overfit.errors import UserError
@@ -12,13 +13,6 @@ from overfit.fitting.groups import Options, Request
 from overfit.metrics.psnr import psnr
 
 # Networks so small that a test compiles and fits them in seconds.
-SMALL = {
-    "latents.num_grids": 2,
-    "entropy.widths": (4,),
-    "entropy.context": 1,
-    "synthesis.widths": (4,),
-    "synthesis.residual_layers": 0,
-}
 HEIGHT, WIDTH = 32, 40
 
 

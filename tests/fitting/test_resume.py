@@ -9,17 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from small_model import SMALL, words
 
 import overfit
 from overfit.fitting import run
 
-SMALL = {
-    "latents.num_grids": 2,
-    "entropy.widths": (4,),
-    "entropy.context": 1,
-    "synthesis.widths": (4,),
-    "synthesis.residual_layers": 0,
-}
 STEPS = 3000
 
 
@@ -166,16 +160,12 @@ def test_a_process_that_is_killed_goes_on(image, tmp_path, tmp_path_factory):
     """With SIGKILL, which nothing can prepare for."""
     picture, folder = tmp_path / "in.png", tmp_path / "checkpoints"
     Image.fromarray(image).save(picture)
-    sets = [
-        f"--set={key}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
-        for key, value in SMALL.items()
-    ]
     cache = tmp_path_factory.getbasetemp() / "cache"
 
     def start(output, *more):
         return subprocess.Popen(
             [sys.executable, "-m", "overfit", "encode", str(picture), "-o", str(tmp_path / output)]
-            + ["--steps", "20000", *sets, *map(str, more)],
+            + ["--steps", "20000", *words(SMALL), *map(str, more)],
             cwd=Path(__file__).parent,  # not where an unpacked source could be imported from
             env=os.environ | {"XDG_CACHE_HOME": str(cache), "JAX_NUM_CPU_DEVICES": "2"},
             text=True,

@@ -201,5 +201,5 @@ def test_videos_that_cannot_be_read_are_refused(tmp_path):
 def test_without_pyav_the_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     (tmp_path / "a.mp4").write_bytes(b"x")
-    with pytest.raises(UserError, match=r"needs PyAV; run: pip install 'overfit\[anchors\]'"):
+    with pytest.raises(UserError, match=r"needs PyAV; run: pip install 'overfit\[video\]'"):
         load_clip(tmp_path / "a.mp4")
