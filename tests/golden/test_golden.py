@@ -42,16 +42,21 @@ def moving() -> np.ndarray:
     return np.stack([picture()[2 * t : 24 + 2 * t, 3 * t : 32 + 3 * t] for t in range(4)])
 
 
-def symbols(data: bytes) -> dict[str, str]:
-    """Hashes of all integers that a file carries, in big-endian 64-bit words."""
+def parts(data: bytes) -> list[tuple]:
+    """(method, base, sections, code) of a file, or of every patch of a clip's."""
     if clip_container.is_clip(data):
         reader = clip_container.Reader(io.BytesIO(data))
         codec = method.load(reader.head.method)
-        patches = [reader.patch(i, len(codec.sections)) for i in range(reader.head.count)]
-        codes = [codec.read(sections, None) for sections in patches]
+        base, files = None, [reader.patch(i, len(codec.sections)) for i in range(reader.head.count)]
     else:
         codec, sections = decoding.open_sections(data)
-        codes = [codec.read(sections, decoding.base_of(data))]
+        base, files = decoding.base_of(data), [sections]
+    return [(codec, base, sections, codec.read(sections, base)) for sections in files]
+
+
+def symbols(data: bytes) -> dict[str, str]:
+    """Hashes of all integers that a file carries, in big-endian 64-bit words."""
+    codes = [code for *_, code in parts(data)]
     latents, parameters = hashlib.sha256(), hashlib.sha256()
     for code in codes:
         for plane in code.latents:
