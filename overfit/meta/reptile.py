@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from overfit.bases.base import Start
 from overfit.engine import fit
@@ -44,18 +44,22 @@ def outer_step(
 
     Returns the new state, and where the fits ended.
     """
-    networks, scales = learned.start
     states, tasks = fit.spread(*batch(learned.start))
     steps = tasks.schedule.steps + tasks.schedule.stage2_steps
     states = fit.advance(states, tasks, steps, loss_fn, config)
-    fitted = {name: states.best_params[name] for name in networks}
-    changes = jax.tree.map(lambda new, old: new - old[None], fitted, networks)
-    moved = jax.tree.map(lambda old, change: old + rate * change.mean(axis=0), networks, changes)
+    # On the host: a mean over instances that several devices share would be a collective outside of
+    # any program, and those can wait for each other forever on CPU.
+    networks, scales = jax.tree.map(np.asarray, learned.start)
+    fitted = {name: jax.tree.map(np.asarray, states.best_params[name]) for name in networks}
+    changes = jax.tree.map(lambda new, old: new - old, fitted, networks)
+    moved = jax.tree.map(
+        lambda old, change: old + np.float32(rate) * change.mean(axis=0), networks, changes
+    )
     # The maximum-likelihood scale of a Laplace distribution.
     seen = jax.tree.map(
-        lambda old, change: jnp.maximum(
-            memory * old + (1 - memory) * jnp.abs(change).mean(), LEAST_SCALE
-        ),
+        lambda old, change: np.maximum(
+            memory * old + (1 - memory) * np.abs(change).mean(), LEAST_SCALE
+        ).astype(np.float32),
         scales,
         changes,
     )
