@@ -122,6 +122,7 @@ class Fit:
 
     lr: float = 1e-2
     lr_end: float = 0.0  # 1: no cosine decay
+    networks_lr: float = 1.0  # of the networks in stage 1, relative to lr
     temperature_start: float = 0.3
     temperature_end: float = 0.1
     noise_start: float = 2.0
