@@ -124,6 +124,17 @@ def find(text: str) -> Entry:
     )
 
 
+def kept(text: str) -> Entry:
+    """Like `find`, but only what a decoder here would find as well."""
+    entry = find(text)
+    if entry.identity not in {known.identity for known in entries()}:
+        raise UserError(
+            f"the base '{entry.path}' is not kept here, and decoders would not find it; say: "
+            f"overfit bases import {entry.path}"
+        )
+    return entry
+
+
 def of_file(prefix: bytes) -> Entry:
     """The base that a file names.
 

@@ -25,6 +25,7 @@ def add_arguments(parser) -> None:
         "--lmbdas", default="2e-4,2e-2", metavar="LOW,HIGH",
         help="each fit has a lambda between these; default: 2e-4,2e-2",
     )  # fmt: skip
+    parser.add_argument("--base", metavar="NAME", help="one to go on from; default: none")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE",
@@ -57,6 +58,7 @@ def run(arguments) -> dict:
         arguments.crop,
         (lmbdas[0], lmbdas[-1]),
         seed=arguments.seed,
+        base=None if arguments.base == "none" else arguments.base,
     )
     saved = Path(arguments.checkpoint) if arguments.checkpoint else None
     with training_display(arguments.quiet) as show:

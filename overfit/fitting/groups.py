@@ -24,6 +24,8 @@ from overfit.io.clips import Clip
 from overfit.method import Phase
 
 DEFAULT_PRESET = {"c3": "c3-kodak"}  # of images
+DEFAULT_STEPS = 1000
+FEWER_STEPS = {"fast": 500}  # preset -> steps instead of these
 AUTO_BASE, NO_BASE = "auto", "none"
 STAGE2_SHARE = 10  # stage 2 has at most a tenth of stage 1's steps, as in the paper
 
@@ -41,7 +43,7 @@ class Options(NamedTuple):
     method: str = "c3"
     preset: str | None = None
     lmbda: float = 1e-3
-    steps: int = 1000
+    steps: int = DEFAULT_STEPS
     seed: int = 0
     set: dict[str, Any] = {}
     target: Target | None = None
@@ -57,6 +59,11 @@ class Request(NamedTuple):
 
     signal: np.ndarray | Clip
     options: Options
+
+
+def steps_for(preset: str | None, asked: int | None) -> int:
+    """Of stage 1: what was asked for, or what the preset takes."""
+    return FEWER_STEPS.get(preset or "", DEFAULT_STEPS) if asked is None else asked
 
 
 def configuration(options: Options, defaults: Mapping[str, str] = DEFAULT_PRESET):
@@ -121,11 +128,16 @@ def _candidates(one: Fit) -> list[library.Entry]:
     if asked in (None, NO_BASE):
         return []
     if asked == AUTO_BASE:
-        color = len(one.signal) == 3  # bases are learned from color images
-        config = settings.paths(one.config)
-        entry = library.suited(one.codec.name, config, one.options.lmbda) if color else None
+        # Bases are learned from color images.
+        entry = shipped_base(one.options) if len(one.signal) == 3 else None
         return [] if entry is None else [entry]
-    return [library.find(name) for name in filter(None, asked.split(","))]
+    return [library.kept(name) for name in filter(None, asked.split(","))]
+
+
+def shipped_base(options: Options) -> library.Entry | None:
+    """The one that "auto" stands for where an image has colors, if there is any."""
+    codec, _, config = configuration(options)
+    return library.suited(codec.name, settings.paths(config), options.lmbda)
 
 
 def started(one: Fit, entry: library.Entry) -> Fit:

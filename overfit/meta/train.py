@@ -15,12 +15,14 @@ import numpy as np
 from PIL import Image
 
 from overfit import settings
+from overfit.bases import library
 from overfit.bases.base import Base, Start
+from overfit.bases.base import start as start_from
 from overfit.coding.parameters import Prior, quantize
 from overfit.engine import fit
 from overfit.errors import UserError
 from overfit.fitting import checkpoint
-from overfit.fitting.groups import Group, Options, Request, architecture, checked, start
+from overfit.fitting.groups import Group, Options, Request, checked, start, started
 from overfit.io.datasets import Instance
 from overfit.io.images import load_image
 from overfit.meta.reptile import Learned, outer_step
@@ -45,6 +47,7 @@ class Plan(NamedTuple):
     memory: float = 0.9  # share of the scales that an outer step keeps
     held_out: int = 8  # crops that are not trained on
     seed: int = 0
+    base: str | None = None  # to go on from, instead of random networks
 
 
 class Progress(NamedTuple):
@@ -85,7 +88,7 @@ def train(
         rate = plan.rate[0] * (plan.rate[1] / plan.rate[0]) ** share
         group = _group(_crops(images, plan, step), _lmbdas(plan, step), plan, step)
         # The scales of the first steps are those of networks that do not know anything yet.
-        memory = min(plan.memory, (step + 1) / (step + 10))
+        memory = plan.memory if plan.base else min(plan.memory, (step + 1) / (step + 10))
         learned, report = outer_step(
             learned, functools.partial(start, group), group.codec.loss, group.architecture,
             rate, memory,
@@ -144,8 +147,12 @@ def _group(crops: list[np.ndarray], lmbdas: Sequence[float], plan: Plan, seed: i
 
 
 def _first(image: np.ndarray, plan: Plan) -> Learned:
-    """Random networks, and scales that stand for no rate."""
+    """Those of a base, or random networks and scales that stand for no rate."""
     group = _group([image[: plan.crop, : plan.crop]], [1e-3], plan, 0)
+    if plan.base is not None:
+        known = started(group.fits[0], library.find(plan.base)).base
+        assert known is not None
+        return Learned(start_from(known), jnp.zeros((), jnp.int32))
     states, _ = start(group)
     networks = {
         name: jax.tree.map(lambda array: array[0], arrays)
@@ -178,11 +185,6 @@ def _look(learned: Learned, held_out: list[np.ndarray], plan: Plan) -> float | N
 def _base(learned: Learned, plan: Plan, names: list[str], curve: list) -> Base:
     group = _group([np.zeros((plan.crop, plan.crop, 3), np.uint8)], [1e-3], plan, 0)
     one = group.fits[0]
-    known = {
-        path: value
-        for path, value in settings.paths(architecture(one.config)).items()
-        if not path.startswith("fit.")
-    }
     networks, scales = jax.tree.map(np.asarray, learned.start)
     arrays = {
         f"{network}/{name}": Prior(
@@ -197,4 +199,4 @@ def _base(learned: Learned, plan: Plan, names: list[str], curve: list) -> Base:
         "plan": plan._asdict(),
         "held_out_curve": curve,
     }
-    return Base(one.codec.name, known, arrays, card)
+    return Base(one.codec.name, settings.paths(one.config), arrays, card, plan.lmbdas)
