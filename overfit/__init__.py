@@ -27,10 +27,10 @@ def encode(
     lmbda: float = 1e-3,
     target_bpp: float | None = None,
     target_psnr: float | None = None,
-    steps: int = 1000,
+    steps: int | None = None,
     seed: int = 0,
     set: dict[str, Any] | None = None,
-    base: str | None = None,
+    base: str | None = "auto",
     patch: tuple[int, int, int] | None = None,
     fps: float = 25,
     checkpoint: str | None = None,
@@ -43,10 +43,13 @@ def encode(
         are fitted together.
       lmbda: weight of the rate, in squared error (signal in [0, 1]) per bit per pixel.
       target_bpp, target_psnr: searches lmbda for this size (bits per pixel) or quality (dB).
-      base: name, file or identity of a base to start from, which the decoder needs as well.
+      base: name, file or identity of a base to start from, which the decoder needs as well, or
+        several with commas between, of which the best is taken; "auto" is the one shipped with this
+        package for these networks, if any; "none" starts from random networks.
       patch: (frames, rows, columns) of the parts that a clip is fitted in; by default C3's rule.
       fps: frames per second of a clip.
-      steps: length of stage 1; stage 2 takes a tenth more.
+      steps: length of stage 1, by default 1000, or 500 with preset "fast"; stage 2 takes a tenth
+        more.
       set: {dotted path: value} overrides of the preset's configuration.
       checkpoint: folder in which an interrupted run is found and continued.
       progress: called with an `overfit.fitting.run.Progress` about once a second.
@@ -55,14 +58,15 @@ def encode(
       UserError: bad images or options.
     """
     from overfit.fitting.encode import encode, forget
-    from overfit.fitting.groups import Options, Request
+    from overfit.fitting.groups import Options, Request, steps_for
     from overfit.fitting.target import checked_target
     from overfit.io.clips import Clip
 
     target = checked_target(target_bpp, target_psnr)
     options = Options(
-        method, preset, lmbda, steps, seed, set or {}, target, base, patch, checkpoint
-    )
+        method, preset, lmbda, steps_for(preset, steps), seed, set or {}, target, base, patch,
+        checkpoint,
+    )  # fmt: skip
     many = isinstance(images, list | tuple)
     rate = Fraction(fps).limit_denominator(1001)
     requests = [

@@ -8,7 +8,7 @@ from overfit import method
 from overfit.codecs import codec as codecs
 from overfit.errors import UserError
 from overfit.io.datasets import Instance
-from overfit.jobs.job import Job, fit_label
+from overfit.jobs.job import Job, fit_label, with_base
 from overfit.jobs.records import slug
 
 
@@ -18,11 +18,12 @@ class Plan(NamedTuple):
     methods: tuple[str, ...]  # presets of overfit's methods, and classical codecs
     lmbdas: tuple[float, ...] = (1e-3,)  # for the former
     ladders: dict[str, tuple[float, ...]] = {}  # for the latter; default: the codec's own
-    steps: int = 1000
+    steps: int | None = None  # of stage 1; default: those of each preset
     seed: int = 0
     set: dict[str, Any] = {}
     crop: int | None = None  # px; the central part of each picture
     frames: int | None = None  # of each clip
+    base: str = "none"  # what networks start from
 
 
 def jobs(instances: Sequence[Instance], plan: Plan) -> list[Job]:
@@ -49,7 +50,7 @@ def presets() -> dict[str, str]:
 
 
 def _fits(instances: Sequence[Instance], plan: Plan, method_name: str, preset: str) -> list[Job]:
-    from overfit.fitting.groups import Options, configuration
+    from overfit.fitting.groups import Options, configuration, steps_for
 
     listed, label = [], ""
     for lmbda in plan.lmbdas:
@@ -57,11 +58,12 @@ def _fits(instances: Sequence[Instance], plan: Plan, method_name: str, preset: s
             "method": method_name,
             "preset": preset,
             "lmbda": lmbda,
-            "steps": plan.steps,
+            "steps": steps_for(preset, plan.steps),
             "seed": plan.seed,
             "set": plan.set,
         }
         configuration(Options(**options))
+        options = with_base(options, plan.base)
         listed.append(options)
         label = fit_label(options)  # the same for every lambda
     return [

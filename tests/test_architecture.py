@@ -26,7 +26,7 @@ ALLOWED = {
     "codecs": {"io", "metrics"},
     "decoding": {"bases", "clip_decoding", "method", "coding"},
     "clip_decoding": {"method", "coding", "io"},
-    "jobs": {"codecs", "decoding", "fitting", "io", "metrics", "overfit"},
+    "jobs": {"bases", "codecs", "decoding", "fitting", "io", "metrics", "overfit"},
     "fitting": {
         "bases", "clip_decoding", "coding", "decoding", "engine", "io", "method", "metrics",
         "settings",

@@ -6,9 +6,9 @@ its bytes, and a released one never changes.
     "OVB" | version (1 byte) | CRC-32 of all that follows (4, big-endian)
     | length of the description as a varint | the description (JSON) | the arrays (zlib)
 
-The description has the method, the configuration that the networks belong to, a card for people,
-and for each array its name, shape, exponent, spread and the bytes per integer. Nothing in it is
-executed.
+The description has the method, the configuration that the networks belong to, the lambdas that they
+were learned for, a card for people, and for each array its name, shape, exponent, spread and the
+bytes per integer. Nothing in it is executed.
 """
 
 import hashlib
@@ -33,9 +33,10 @@ class Base(NamedTuple):
     """Networks, priors and where they come from."""
 
     method: str
-    settings: dict[str, Any]  # {dotted path: value} of the configuration, as far as it matters
+    settings: dict[str, Any]  # {dotted path: value} of the configuration that it was learned with
     arrays: dict[str, Prior]  # by name, as the method names them: "entropy/w0"
-    card: dict[str, Any]  # data, steps, gains: for people
+    card: dict[str, Any]  # data, steps, held-out curve: for people
+    lmbdas: tuple[float, float] | None = None  # learned for those between; None: not known
 
     def shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
         """{network: {array: shape}}."""
@@ -73,6 +74,8 @@ def pack(base: Base) -> bytes:
         "card": base.card,
         "arrays": arrays,
     }
+    if base.lmbdas is not None:
+        description["lmbdas"] = list(base.lmbdas)
     text = json.dumps(description, sort_keys=True, separators=(",", ":")).encode()
     content = write_varint(len(text)) + text + zlib.compress(b"".join(values), 9)
     return MAGIC + bytes([VERSION]) + zlib.crc32(content).to_bytes(4, "big") + content
@@ -110,9 +113,19 @@ def unpack(data: bytes) -> Base:
             dict(description["settings"]),
             _arrays(description["arrays"], values),
             dict(description["card"]),
+            _range(description.get("lmbdas")),
         )
     except (ValueError, KeyError, TypeError, RecursionError, zlib.error) as error:
         raise UserError(f"the base is damaged: {error}") from error
+
+
+def _range(lmbdas: Any) -> tuple[float, float] | None:
+    if lmbdas is None:
+        return None
+    low, high = map(float, lmbdas)
+    if not 0 < low <= high:
+        raise ValueError(f"its lambdas cannot be {lmbdas}")
+    return low, high
 
 
 def _arrays(listed: list, values: bytes) -> dict[str, Prior]:

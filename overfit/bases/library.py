@@ -1,10 +1,11 @@
 """Where bases lie: those that are shipped with the package, and those of the user."""
 
+import math
 import os
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from overfit.bases.base import Base, identity, unpack
 from overfit.coding.container import BASE_BYTES
@@ -59,15 +60,46 @@ def load(path: str | os.PathLike[str]) -> Entry:
     return Entry(path.stem, identity(_bytes(path)), path)
 
 
-def _files() -> Iterator[Path]:
-    shipped = Path(str(resources.files("overfit.bases"))) / "shipped"
-    yield from sorted(shipped.glob(f"*{EXTENSION}"))
-    yield from sorted(folder().glob(f"*{EXTENSION}"))
+def _files(where: Path) -> Iterator[Path]:
+    yield from sorted(where.glob(f"*{EXTENSION}"))
+
+
+def shipped() -> list[Entry]:
+    """The bases that come with the package."""
+    return [load(path) for path in _files(Path(str(resources.files("overfit.bases"))) / "shipped")]
 
 
 def entries() -> list[Entry]:
     """All bases, the shipped ones first."""
-    return [load(path) for path in _files()]
+    return shipped() + [load(path) for path in _files(folder())]
+
+
+# Settings that belong to the fit and not to the networks: a base serves all values of these.
+_FREE = ("fit.", "start.")
+
+
+def suited(method: str, settings: dict[str, Any], lmbda: float) -> Entry | None:
+    """The shipped base for networks with these settings, learned nearest to lambda; or None.
+
+    settings: {dotted path: value} of a whole configuration.
+    """
+
+    def of_networks(known: dict[str, Any]) -> dict[str, Any]:
+        lists = {path: list(v) if isinstance(v, tuple) else v for path, v in known.items()}
+        return {path: v for path, v in lists.items() if not path.startswith(_FREE)}
+
+    def distance(base: Base) -> float:
+        if base.lmbdas is None:
+            return math.inf
+        return abs(math.log(lmbda) - math.log(base.lmbdas[0] * base.lmbdas[1]) / 2)
+
+    known = [(entry, entry.load()) for entry in shipped()]
+    found = [
+        (distance(base), entry.name, entry)
+        for entry, base in known
+        if base.method == method and of_networks(base.settings) == of_networks(settings)
+    ]
+    return min(found)[2] if found else None
 
 
 def find(text: str) -> Entry:
@@ -90,6 +122,17 @@ def find(text: str) -> Entry:
     raise UserError(
         f"there is no base '{text}' (known: {names}); get its file and say: overfit bases import"
     )
+
+
+def kept(text: str) -> Entry:
+    """Like `find`, but only what a decoder here would find as well."""
+    entry = find(text)
+    if entry.identity not in {known.identity for known in entries()}:
+        raise UserError(
+            f"the base '{entry.path}' is not kept here, and decoders would not find it; say: "
+            f"overfit bases import {entry.path}"
+        )
+    return entry
 
 
 def of_file(prefix: bytes) -> Entry:

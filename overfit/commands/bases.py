@@ -25,8 +25,11 @@ def run(arguments) -> dict:
             print(f"{line['name']}  {line['identity']}  {line['method']}  {line['bytes']} bytes",
                   file=text_stream(arguments))  # fmt: skip
         if "card" in about:
-            for key, value in {**about["settings"], **about["card"]}.items():
+            known = {"lmbdas": about["lmbdas"], **about["settings"], **about["card"]}
+            for key, value in known.items():
                 print(f"  {key}: {value}", file=text_stream(arguments))
+            if "measured" in about:
+                print(f"\n{about['measured']}", file=text_stream(arguments))
     return about
 
 
@@ -51,7 +54,10 @@ def _info(arguments) -> dict:
 
     entry = library.find(arguments.base)
     base = entry.load()
-    return _about(entry) | {"settings": base.settings, "card": base.card}
+    about = _about(entry) | {"settings": base.settings, "lmbdas": base.lmbdas, "card": base.card}
+    # What it gains is measured after it is made, so that it stands beside it.
+    measured = entry.path.with_suffix(".md")
+    return about | ({"measured": measured.read_text()} if measured.exists() else {})
 
 
 def _export(arguments) -> dict:

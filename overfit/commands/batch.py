@@ -32,12 +32,12 @@ def add_arguments(parser) -> None:
 def run(arguments) -> dict:
     prepare_jax()
     from overfit import settings
-    from overfit.fitting.groups import Options, configuration
+    from overfit.fitting.groups import Options, configuration, steps_for
     from overfit.fitting.target import checked_target
     from overfit.io.datasets import find_all
     from overfit.io.json_file import write_json
     from overfit.jobs.drive import drive
-    from overfit.jobs.job import Job, fit_label
+    from overfit.jobs.job import Job, fit_label, with_base
 
     who = workers(arguments)
     target = checked_target(arguments.target_bpp, arguments.target_psnr)
@@ -48,12 +48,13 @@ def run(arguments) -> dict:
         "method": arguments.method,
         "preset": arguments.preset,
         "lmbda": setting.get("lmbda", 1e-3),
-        "steps": arguments.steps,
+        "steps": steps_for(arguments.preset, arguments.steps),
         "seed": arguments.seed,
         "set": settings.parse_assignments(arguments.set),
         "target": target,
     }
     _, options["preset"], _ = configuration(Options(**options))
+    options = with_base(options, arguments.base)
     jobs = [
         Job(
             instance, fit_label(options), "overfit", setting, f"{instance.name}.ovf", options,

@@ -60,12 +60,23 @@ def raise_failures(failures: list[str], about: dict) -> None:
 def add_fit_arguments(parser) -> None:
     """How a fit is done, whatever the command."""
     parser.add_argument(
-        "--steps", type=int, default=1000, help="of stage 1; default: 1000, in C3's paper: 100000"
-    )
+        "--steps", type=int,
+        help="of stage 1; default: 1000, with preset fast 500; in C3's paper: 100000",
+    )  # fmt: skip
+    add_base_argument(parser, "auto")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE",
         help="override a setting of the preset, say entropy.context=2",
+    )  # fmt: skip
+
+
+def add_base_argument(parser, default: str) -> None:
+    parser.add_argument(
+        "--base", default=default, metavar="NAME|none",
+        help="what networks start from, as `bases list` has it, or several with commas between, of "
+        "which the best is taken; auto: the one shipped for these networks, if any; none: random "
+        f"networks; default: {default}",
     )  # fmt: skip
 
 

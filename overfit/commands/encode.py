@@ -13,10 +13,9 @@ def add_arguments(parser) -> None:
     parser.add_argument("-o", "--output", required=True, metavar="OUT.ovf")
     parser.add_argument("--method", default="c3", help="default: c3")
     parser.add_argument(
-        "--preset", help="c3-kodak (default), c3-clic, coolchic-v2; of clips c3-uvg-shared "
+        "--preset", help="c3-kodak (default), fast, c3-clic, coolchic-v2; of clips c3-uvg-shared "
         "(default), c3-uvg-separate, c3-uvg-masked",
     )  # fmt: skip
-    parser.add_argument("--base", help="what to start from, as `bases list` has it; default: none")
     rate = parser.add_mutually_exclusive_group()
     rate.add_argument(
         "--lmbda", type=float, help="squared error per bit per pixel, 1e-4 (large file) to 2e-2; "
@@ -45,7 +44,7 @@ def run(arguments) -> dict:
     from overfit import settings
     from overfit.display import display
     from overfit.fitting.encode import encode, forget
-    from overfit.fitting.groups import Options, Request
+    from overfit.fitting.groups import Options, Request, steps_for
     from overfit.fitting.target import checked_target
 
     target = checked_target(arguments.target_bpp, arguments.target_psnr)
@@ -53,11 +52,11 @@ def run(arguments) -> dict:
         arguments.method,
         arguments.preset,
         1e-3 if arguments.lmbda is None else arguments.lmbda,
-        arguments.steps,
+        steps_for(arguments.preset, arguments.steps),
         arguments.seed,
         settings.parse_assignments(arguments.set),
         target,
-        None if arguments.base == "none" else arguments.base,
+        arguments.base,
         parse_size(arguments.patch) if arguments.patch else None,
         arguments.checkpoint,
     )

@@ -71,6 +71,7 @@ def run(arguments) -> dict:
         settings.parse_assignments(arguments.set),
         arguments.crop,
         arguments.frames,
+        arguments.base,
     )
     todo = jobs(instances, plan)
     with watching(arguments) as watch:

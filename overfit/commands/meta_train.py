@@ -25,6 +25,11 @@ def add_arguments(parser) -> None:
         "--lmbdas", default="2e-4,2e-2", metavar="LOW,HIGH",
         help="each fit has a lambda between these; default: 2e-4,2e-2",
     )  # fmt: skip
+    parser.add_argument(
+        "--free", type=float, default=0.6, metavar="SHARE",
+        help="of the outer steps, in whose fits changes cost nothing yet; default: 0.6",
+    )  # fmt: skip
+    parser.add_argument("--base", metavar="NAME", help="one to go on from; default: none")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE",
@@ -56,7 +61,9 @@ def run(arguments) -> dict:
         arguments.steps,
         arguments.crop,
         (lmbdas[0], lmbdas[-1]),
+        free=arguments.free,
         seed=arguments.seed,
+        base=None if arguments.base == "none" else arguments.base,
     )
     saved = Path(arguments.checkpoint) if arguments.checkpoint else None
     with training_display(arguments.quiet) as show:

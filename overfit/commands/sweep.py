@@ -4,6 +4,7 @@ import contextlib
 import time
 
 from overfit.commands.common import (
+    add_base_argument,
     add_run_arguments,
     numbers,
     prepare_jax,
@@ -40,6 +41,7 @@ def add_arguments(parser) -> None:
             name, dest="lmbdas", metavar="L,L,...", help="default: those of SWEEP.toml"
         )
     parser.add_argument("--steps", type=int, help="of stage 1; default: those of SWEEP.toml")
+    add_base_argument(parser, "none")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--crop", type=int, metavar="PX", help="the central part of each image")
     parser.add_argument(
@@ -62,7 +64,13 @@ def run(arguments) -> dict:
     who = workers(arguments)
     lmbdas = arguments.lmbdas and numbers(arguments.lmbdas, "--lmbdas")
     space = read_sweep(arguments.sweep).replaced(arguments.steps, lmbdas)
-    plan = Plan(space, space.strategy(arguments.strategy), arguments.seed, arguments.crop)
+    plan = Plan(
+        space,
+        space.strategy(arguments.strategy),
+        arguments.seed,
+        arguments.crop,
+        arguments.base,
+    )
     instances = find_all(arguments.inputs, arguments.only)
     with watching(arguments) as watch:
         summary, failures = sweep(instances, plan, arguments.output, who, watch)

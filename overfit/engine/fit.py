@@ -114,7 +114,12 @@ def _step(state: FitState, task: Task, loss_fn: Callable) -> FitState:
     gradient = jax.tree.map(lambda g: g * jnp.minimum(1.0, schedule.clip / norm), gradient)
     direction, moments = _ADAM.update(gradient, state.moments)
     lr = jnp.where(hard, stage2_lr, stage1_lr(schedule, state.step)) * state.lr_scale
-    params = jax.tree.map(lambda p, d: p - lr * d, state.params, direction)
+    networks_lr = jnp.where(hard, lr, lr * schedule.networks_lr)
+    params = jax.tree.map_with_path(
+        lambda path, p, d: p - (lr if path[0].key == "latents" else networks_lr) * d,
+        state.params,
+        direction,
+    )
     back = plateau | ~finite
     return state._replace(
         params=_select(back, best_params, params),

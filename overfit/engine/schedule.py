@@ -21,6 +21,7 @@ class Schedule(NamedTuple):
     stage2_steps: Any = 100  # at most; the paper's share is 10 %
     lr: Any = 1e-2  # at the start of stage 1
     lr_end: Any = 0.0  # fraction of lr at the end of stage 1: 0 is a cosine to zero, 1 is constant
+    networks_lr: Any = 1.0  # in stage 1, of all parameters but the latents, relative to lr
     temperature_start: Any = 0.3
     temperature_end: Any = 0.1
     noise_start: Any = 2.0  # Kumaraswamy's a (2 to 1), or the standard deviation of Gaussian noise

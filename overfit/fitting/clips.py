@@ -9,7 +9,14 @@ from overfit import clip_decoding
 from overfit.coding import clip_container
 from overfit.errors import UserError
 from overfit.fitting.files import Encoded, described
-from overfit.fitting.groups import Fit, Fitted, Options, configuration
+from overfit.fitting.groups import (
+    AUTO_BASE,
+    NO_BASE,
+    Fit,
+    Fitted,
+    Options,
+    configuration,
+)
 from overfit.io.clips import Clip
 from overfit.io.patches import Size, cut, patches, size_for
 from overfit.metrics.ms_ssim import ms_ssim
@@ -24,7 +31,7 @@ def patch_fits(clip: Clip, options: Options) -> list[Fit]:
     Raises:
       UserError: bad options, a method without clips, or a clip that is not RGB.
     """
-    if options.base is not None:
+    if options.base not in (None, AUTO_BASE, NO_BASE):
         raise UserError("bases are for images so far; give a clip --base none")
     if options.target is not None:
         raise UserError("a size or quality to aim at is for images; give a clip --lmbda")

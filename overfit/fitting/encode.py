@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from overfit.fitting.choice import chosen
 from overfit.fitting.clips import clip_file, patch_fits
 from overfit.fitting.files import Encoded, image_file, write_files
 from overfit.fitting.groups import (
@@ -35,7 +36,7 @@ def encode(
     Raises:
       UserError: bad signals or options.
     """
-    fits = [_fits(request) for request in requests]
+    fits = [chosen(_fits(request), progress) for request in requests]
     together = [one for several in fits for one in several if one.options.target is None]
     results = iter(_fit(together, progress))
     return [
@@ -63,7 +64,7 @@ def _fit(fits: Sequence[Fit], progress: Callable[[Progress], None] | None) -> li
     """Runs all fits, in as many rounds as shapes, architectures and memory ask for."""
     alike: dict[tuple, list[int]] = {}
     for i, one in enumerate(fits):
-        key = (one.signal.shape, one.options.method, architecture(one.config), one.base_prefix)
+        key = (one.signal.shape, one.options.method, architecture(one.config), one.base is None)
         alike.setdefault(key, []).append(i)
     rounds = []
     for members in alike.values():

@@ -24,6 +24,9 @@ from overfit.io.clips import Clip
 from overfit.method import Phase
 
 DEFAULT_PRESET = {"c3": "c3-kodak"}  # of images
+DEFAULT_STEPS = 1000
+FEWER_STEPS = {"fast": 500}  # preset -> steps instead of these
+AUTO_BASE, NO_BASE = "auto", "none"
 STAGE2_SHARE = 10  # stage 2 has at most a tenth of stage 1's steps, as in the paper
 
 
@@ -40,11 +43,13 @@ class Options(NamedTuple):
     method: str = "c3"
     preset: str | None = None
     lmbda: float = 1e-3
-    steps: int = 1000
+    steps: int = DEFAULT_STEPS
     seed: int = 0
     set: dict[str, Any] = {}
     target: Target | None = None
-    base: str | None = None  # name, file or identity of a base to start from
+    # What to start from: names, files or identities of bases with commas between, of which the best
+    # is taken; "auto", the shipped one for these networks, if any; None or "none".
+    base: str | None = None
     patch: tuple[int, int, int] | None = None  # frames, rows, columns; None: by the paper's rule
     checkpoint: str | None = None
 
@@ -54,6 +59,11 @@ class Request(NamedTuple):
 
     signal: np.ndarray | Clip
     options: Options
+
+
+def steps_for(preset: str | None, asked: int | None) -> int:
+    """Of stage 1: what was asked for, or what the preset takes."""
+    return FEWER_STEPS.get(preset or "", DEFAULT_STEPS) if asked is None else asked
 
 
 def configuration(options: Options, defaults: Mapping[str, str] = DEFAULT_PRESET):
@@ -97,7 +107,8 @@ class Fit(NamedTuple):
     config: Any  # with the schedule
     signal: np.ndarray  # uint8 [channels, (frames,) height, width]
     options: Options
-    base: Base | None = None
+    candidates: tuple[library.Entry, ...] = ()  # bases to choose from; one, or none: see choice.py
+    base: Base | None = None  # the one
     base_prefix: bytes = b""  # what names it in a file
 
 
@@ -107,12 +118,36 @@ def checked(request: Request) -> Fit:
     if isinstance(request.signal, Clip):
         raise UserError("this is for images; a clip is several fits")
     one = Fit(codec, preset, config, as_planes(request.signal), request.options)
-    if request.options.base is None:
-        return one
-    entry = library.find(request.options.base)
+    candidates = tuple(_candidates(one))
+    one = one._replace(candidates=candidates)
+    return started(one, candidates[0]) if len(candidates) == 1 else one
+
+
+def _candidates(one: Fit) -> list[library.Entry]:
+    asked = one.options.base
+    if asked in (None, NO_BASE):
+        return []
+    if asked == AUTO_BASE:
+        # Bases are learned from color images.
+        entry = shipped_base(one.options) if len(one.signal) == 3 else None
+        return [] if entry is None else [entry]
+    return [library.kept(name) for name in filter(None, asked.split(","))]
+
+
+def shipped_base(options: Options) -> library.Entry | None:
+    """The one that "auto" stands for where an image has colors, if there is any."""
+    codec, _, config = configuration(options)
+    return library.suited(codec.name, settings.paths(config), options.lmbda)
+
+
+def started(one: Fit, entry: library.Entry) -> Fit:
+    """The fit from that base; raises UserError for one that is damaged or of other networks."""
     base = entry.load()
-    if base.method != codec.name:
-        raise UserError(f"the base '{entry.name}' is of method {base.method}, not {codec.name}")
+    if base.method != one.codec.name:
+        raise UserError(f"the base '{entry.name}' is of method {base.method}, not {one.codec.name}")
+    signal = jax.ShapeDtypeStruct(one.signal.shape, jnp.float32)
+    init = functools.partial(one.codec.init, config=architecture(one.config))
+    jax.eval_shape(init, jax.random.key(0), signal, start_from(base))
     return one._replace(base=base, base_prefix=entry.prefix)
 
 
@@ -142,8 +177,12 @@ class Group(NamedTuple):
 
 
 def _schedule(one: Fit) -> Schedule:
-    steps = one.options.steps
-    values = Schedule()._asdict() | dataclasses.asdict(one.config.fit)
+    steps, config = one.options.steps, one.config
+    if one.base is not None:
+        # The schedule that the base was learned for, unless the user knows better.
+        learned = {p: value for p, value in one.base.settings.items() if p.startswith("fit.")}
+        config = settings.override(config, learned | one.options.set)
+    values = Schedule()._asdict() | dataclasses.asdict(config.fit)
     values |= {"steps": steps, "stage2_steps": steps // STAGE2_SHARE}
     return Schedule(
         **{
@@ -179,11 +218,11 @@ def _initial(group: Group, init: Callable, tasks: fit.Task) -> fit.FitState:
 def start(group: Group, base: Start | None = None) -> tuple[fit.FitState, fit.Task]:
     """States and tasks of a group at step 0, after the first phase of a method that has one.
 
-    Each fit gets what it would get alone. base: instead of that of the requests.
+    Each fit gets what it would get alone. base: instead of those of the requests, of which all have
+    one, or none has.
     """
-    if base is None and group.fits[0].base is not None:
-        base = start_from(group.fits[0].base)
-    bases = jax.tree.map(lambda array: jnp.stack([array] * len(group.fits)), base)
+    each = [one.base and start_from(one.base) if base is None else base for one in group.fits]
+    bases = jax.tree.map(lambda *arrays: jnp.stack(arrays), *each) if each[0] else None
     signals = jnp.asarray(np.stack([one.signal for one in group.fits]), jnp.float32) / 255
     schedule = jax.tree.map(lambda *v: jnp.stack(v), *[_schedule(one) for one in group.fits])
     lmbda = jnp.asarray([one.options.lmbda for one in group.fits], jnp.float32)
@@ -226,7 +265,8 @@ def saved(one: Fit, phase: str = "fit") -> Path | None:
     options = one.options
     key = checkpoint.job_key(
         one.signal, one.codec.name, one.config, options.steps, options.seed, options.lmbda,
-        options.target, one.base_prefix, versions(), device(), jax.local_device_count(),
+        options.target, b"".join(entry.prefix for entry in one.candidates), versions(), device(),
+        jax.local_device_count(),
     )  # fmt: skip
     return folder / f"{key}-{phase}.ckpt"
 

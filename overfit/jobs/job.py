@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from overfit import __version__
+from overfit.bases import library
 from overfit.io.datasets import Instance
 
 
@@ -55,7 +56,26 @@ def setting_text(setting: dict[str, float]) -> str:
 def fit_label(options: dict[str, Any]) -> str:
     """The name of the curve of fits with these options: all of them but lambda and seed."""
     changes = "".join(f", {key}={value}" for key, value in options["set"].items())
-    return f"overfit {options['preset']}, {options['steps']} steps{changes}"
+    base = f", base {options['base']}" if "base" in options else ""
+    return f"overfit {options['preset']}, {options['steps']} steps{changes}{base}"
+
+
+def with_base(options: dict[str, Any], base: str) -> dict[str, Any]:
+    """The options of a fit that starts from a base; as they were where there is none for it.
+
+    The record of a job belongs to what a base contains, so that those of the user are named by it.
+
+    Raises:
+      UserError: there is no such base, or it is a file that is not kept here.
+    """
+    from overfit.fitting.groups import AUTO_BASE, NO_BASE, Options, shipped_base
+
+    if base == AUTO_BASE:
+        return options | ({"base": base} if shipped_base(Options(**options)) else {})
+    if base == NO_BASE:
+        return options
+    found = [library.kept(name).identity[:12] for name in base.split(",")]
+    return options | {"base": ",".join(found)}
 
 
 class Failure(NamedTuple):

@@ -79,7 +79,7 @@ def _encoded(job: Job, signal) -> tuple[bytes, dict[str, Any]]:
 
 # Of what `fitting.files.Encoded` says about a file, beside what is measured here.
 KEPT = (
-    "bits", "macs_per_pixel", "loss", "steps", "seed", "preset", "lmbda", "seconds_compile",
+    "bits", "base", "macs_per_pixel", "loss", "steps", "seed", "preset", "lmbda", "seconds_compile",
     "device", "versions",
 )  # fmt: skip
 

@@ -31,7 +31,7 @@ class Learned(NamedTuple):
 
 def outer_step(
     learned: Learned,
-    batch: Callable[[Start], tuple[fit.FitState, fit.Task]],
+    batch: Callable[[], tuple[fit.FitState, fit.Task]],
     loss_fn: Callable,
     config,
     rate: float,
@@ -39,12 +39,12 @@ def outer_step(
 ) -> tuple[Learned, fit.Report]:
     """One step toward the networks that a batch of fits ends with.
 
-    batch: states and tasks of fits that start from given networks.
+    batch: states and tasks of fits that start from the learned networks.
     rate: how much of the way, in (0, 1]. memory: share of the old scales that is kept.
 
     Returns the new state, and where the fits ended.
     """
-    states, tasks = fit.spread(*batch(learned.start))
+    states, tasks = fit.spread(*batch())
     steps = tasks.schedule.steps + tasks.schedule.stage2_steps
     states = fit.advance(states, tasks, steps, loss_fn, config)
     # On the host: a mean over instances that several devices share would be a collective outside of

@@ -15,18 +15,20 @@ import numpy as np
 from PIL import Image
 
 from overfit import settings
+from overfit.bases import library
 from overfit.bases.base import Base, Start
+from overfit.bases.base import start as start_from
 from overfit.coding.parameters import Prior, quantize
 from overfit.engine import fit
 from overfit.errors import UserError
 from overfit.fitting import checkpoint
-from overfit.fitting.groups import Group, Options, Request, architecture, checked, start
+from overfit.fitting.groups import Group, Options, Request, checked, start, started
 from overfit.io.datasets import Instance
 from overfit.io.images import load_image
 from overfit.meta.reptile import Learned, outer_step
 
 CENTER_BITS = 12  # fractional bits of a base's arrays
-SCALE_AT_FIRST = 1.0  # of changes, before any has been seen: next to no rate
+NO_RATE = 2.0**10  # a scale so wide that changes of any sensible size cost nothing
 EVERY = 10  # outer steps between checkpoints, and between looks at the held-out crops
 
 
@@ -42,9 +44,12 @@ class Plan(NamedTuple):
     crop: int = 128  # px
     lmbdas: tuple[float, float] = (2e-4, 2e-2)  # drawn evenly on a logarithmic scale between these
     rate: tuple[float, float] = (0.7, 0.1)  # of the outer step, at the start and at the end
+    free: float = 0.6  # share of the outer steps in whose fits the networks have no rate yet
+    wider: float = 4.0  # a crop has so many fewer pixels to pay for networks than a whole image
     memory: float = 0.9  # share of the scales that an outer step keeps
     held_out: int = 8  # crops that are not trained on
     seed: int = 0
+    base: str | None = None  # to go on from, instead of random networks
 
 
 class Progress(NamedTuple):
@@ -85,14 +90,14 @@ def train(
         rate = plan.rate[0] * (plan.rate[1] / plan.rate[0]) ** share
         group = _group(_crops(images, plan, step), _lmbdas(plan, step), plan, step)
         # The scales of the first steps are those of networks that do not know anything yet.
-        memory = min(plan.memory, (step + 1) / (step + 10))
+        memory = plan.memory if plan.base else min(plan.memory, (step + 1) / (step + 10))
         learned, report = outer_step(
-            learned, functools.partial(start, group), group.codec.loss, group.architecture,
-            rate, memory,
+            learned, functools.partial(start, group, _in_training(learned.start, step, plan)),
+            group.codec.loss, group.architecture, rate, memory,
         )  # fmt: skip
         outside = None
         if int(learned.step) % EVERY == 0 or int(learned.step) == plan.outer_steps:
-            outside = _look(learned, held_out, plan)
+            outside = _look(_in_training(learned.start, step, plan), held_out, plan)
             curve.append([int(learned.step), outside])
             if saved is not None:
                 checkpoint.save(saved, learned)
@@ -144,20 +149,35 @@ def _group(crops: list[np.ndarray], lmbdas: Sequence[float], plan: Plan, seed: i
 
 
 def _first(image: np.ndarray, plan: Plan) -> Learned:
-    """Random networks, and scales that stand for no rate."""
+    """Those of a base, or random networks and scales that stand for no rate."""
     group = _group([image[: plan.crop, : plan.crop]], [1e-3], plan, 0)
+    if plan.base is not None:
+        known = started(group.fits[0], library.find(plan.base)).base
+        assert known is not None
+        return Learned(start_from(known), jnp.zeros((), jnp.int32))
     states, _ = start(group)
     networks = {
         name: jax.tree.map(lambda array: array[0], arrays)
         for name, arrays in states.params.items()
         if name != "latents"
     }
-    scales = jax.tree.map(lambda array: jnp.full((), SCALE_AT_FIRST), networks)
+    scales = jax.tree.map(lambda array: jnp.full((), NO_RATE), networks)
     return Learned(Start(networks, scales), jnp.zeros((), jnp.int32))
 
 
-def _look(learned: Learned, held_out: list[np.ndarray], plan: Plan) -> float | None:
-    """Mean loss of fits from where the learning is, on central parts of what it has not seen."""
+def _in_training(learned: Start, step: int, plan: Plan) -> Start:
+    """What the fits of an outer step start from.
+
+    Networks that know little yet have far to go: a rate on their way would hold them where they
+    are, and with them the base, which moves as far as its fits.
+    """
+    free = step < plan.free * plan.outer_steps
+    scales = jax.tree.map(lambda s: s * 0 + NO_RATE if free else s * plan.wider, learned.scales)
+    return learned._replace(scales=scales)
+
+
+def _look(begin: Start, held_out: list[np.ndarray], plan: Plan) -> float | None:
+    """Mean loss of fits from there on central parts of images that are not trained on."""
     if not held_out:
         return None
     crops = []
@@ -166,7 +186,7 @@ def _look(learned: Learned, held_out: list[np.ndarray], plan: Plan) -> float | N
         crops.append(np.ascontiguousarray(image[top : top + plan.crop, left : left + plan.crop]))
     lmbdas = np.geomspace(*plan.lmbdas, len(crops))
     group = _group(crops, list(lmbdas), plan, 0)
-    states, tasks = fit.spread(*start(group, learned.start))
+    states, tasks = fit.spread(*start(group, begin))
     steps = tasks.schedule.steps + tasks.schedule.stage2_steps
     states = fit.advance(states, tasks, steps, group.codec.loss, group.architecture)
     return float(np.mean(np.asarray(states.best_loss)))
@@ -178,11 +198,6 @@ def _look(learned: Learned, held_out: list[np.ndarray], plan: Plan) -> float | N
 def _base(learned: Learned, plan: Plan, names: list[str], curve: list) -> Base:
     group = _group([np.zeros((plan.crop, plan.crop, 3), np.uint8)], [1e-3], plan, 0)
     one = group.fits[0]
-    known = {
-        path: value
-        for path, value in settings.paths(architecture(one.config)).items()
-        if not path.startswith("fit.")
-    }
     networks, scales = jax.tree.map(np.asarray, learned.start)
     arrays = {
         f"{network}/{name}": Prior(
@@ -197,4 +212,7 @@ def _base(learned: Learned, plan: Plan, names: list[str], curve: list) -> Base:
         "plan": plan._asdict(),
         "held_out_curve": curve,
     }
-    return Base(one.codec.name, known, arrays, card)
+    if plan.base is not None:
+        entry = library.find(plan.base)
+        card["begun_from"] = {"identity": entry.identity} | entry.load().card
+    return Base(one.codec.name, settings.paths(one.config), arrays, card, plan.lmbdas)

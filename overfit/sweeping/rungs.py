@@ -16,6 +16,7 @@ import numpy as np
 from overfit import evaluation
 from overfit.engine import fit
 from overfit.errors import UserError, sentence
+from overfit.fitting.choice import chosen
 from overfit.fitting.encode import forget
 from overfit.fitting.files import write_files
 from overfit.fitting.groups import (
@@ -46,6 +47,7 @@ class Plan(NamedTuple):
     strategy: str  # of `strategies.STRATEGIES`, or "search"
     seed: int = 0
     crop: int | None = None  # px; the central part of each image
+    base: str = "none"  # what networks start from, where a setting's networks have one
 
 
 class Candidate(NamedTuple):
@@ -72,7 +74,8 @@ def enter(field: Field, job: Job, setting: dict[str, Any], signal: np.ndarray, w
     """Adds a candidate, and returns its key. signal: uint8 [H, W, C]; waiting: for checkpoints."""
     key = job.key()
     request = Request(signal, Options(**job.options, checkpoint=waiting))
-    field.candidates[key] = Candidate(job, setting, request, checked(request))
+    (one,) = chosen([checked(request)])
+    field.candidates[key] = Candidate(job, setting, request, one)
     field.passed[key] = []
     return key
 
@@ -84,8 +87,9 @@ def advance(field: Field, keys: Sequence[str], rung: Rung) -> dict[str, float]:
     for key in keys:
         if not _is_done(field, key, rung):
             one = field.candidates[key].fit
-            batches.setdefault((one.signal.shape, architecture(one.config)), []).append(key)
-    for (shape, _), batch in batches.items():
+            alike = one.signal.shape, architecture(one.config), one.base is None
+            batches.setdefault(alike, []).append(key)
+    for (shape, *_), batch in batches.items():
         size = at_once(math.prod(shape[1:]))
         for first in range(0, len(batch), size):
             _run_batch(field, batch[first : first + size], rung)
@@ -142,8 +146,8 @@ def _compare(field: Field, keys: list[str], rung: Rung, group: Group, finished: 
     """Records the costs of fits at a rung, by their loss.
 
     The latents are rounded for it, as in the file: the loss of a step of stage 1 also has that
-    step's noise in it, of an amount that the schedule changes. The bits of the networks are missing
-    in either and are estimated.
+    step's noise in it, of an amount that the schedule changes. Where there is no base, the bits of
+    the networks are missing in either and are estimated.
     """
     losses = fit.rounded_loss(finished.states, finished.tasks, group.codec.loss, group.architecture)
     networks = [array for name, array in finished.states.params.items() if name != "latents"]
@@ -151,6 +155,8 @@ def _compare(field: Field, keys: list[str], rung: Rung, group: Group, finished: 
     for i, key in enumerate(keys):
         lmbda = group.fits[i].options.lmbda
         rate = network_bits(parameters, group.pixels, lmbda) / group.pixels
+        if group.fits[i].base is not None:
+            rate = 0.0
         _record(field, key, rung, _only(finished, i), float(losses[i]) + lmbda * rate)
 
 
@@ -255,5 +261,6 @@ def jobs_of(instance: Instance, plan: Plan, setting: dict[str, Any]) -> list[Job
             seed=plan.seed,
             set=setting,
             crop=plan.crop,
+            base=plan.base,
         ),
     )

@@ -62,6 +62,19 @@ def pick(tree, i):
     return jax.tree.map(lambda x: x[i], tree)
 
 
+def test_networks_have_a_learning_rate_of_their_own():
+    """The first step of Adam is as long as its rate, whatever the gradient."""
+    loss = lambda params, *rest, config: toy_loss(  # noqa: E731
+        {"x": params["x"] + params["latents"]}, *rest, config
+    )
+    state, task = instance(lr=0.1, networks_lr=0.2, clip=10.0)
+    params = {"x": jnp.zeros(2), "latents": jnp.zeros(2)}
+    state = fit.initial_state(params, jax.random.key(0), task.schedule)
+    states = run(*batch((state, task)), steps=1, loss_fn=loss)
+    np.testing.assert_allclose(states.params["latents"], 0.1, rtol=1e-3)
+    np.testing.assert_allclose(states.params["x"], 0.02, rtol=1e-3)
+
+
 # -- Batches ---------------------------------------------------------------------------------------
 
 VARIED = [

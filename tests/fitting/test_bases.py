@@ -10,11 +10,15 @@ from PIL import Image
 from small_model import SMALL, words
 
 import overfit
+from overfit import evaluation
 from overfit.bases import library
 from overfit.bases.base import pack
 from overfit.cli import main
+from overfit.coding import container
 from overfit.errors import UserError
+from overfit.fitting.groups import Options, Request, checked
 from overfit.io.datasets import find_all
+from overfit.jobs.work import work
 from overfit.meta import train as training
 from overfit.meta.train import Plan, train
 from overfit.metrics.psnr import psnr
@@ -115,12 +119,83 @@ def test_another_process_decodes_it_with_the_base_only(unseen, home, tmp_path):
 def test_images_with_and_without_a_base_are_fitted_together(unseen):
     """Their programs differ; none gets the other's networks."""
     from overfit.fitting.encode import encode as encode_all
-    from overfit.fitting.groups import Options, Request
 
     options = Options(set=SMALL, steps=STEPS)
     requests = [Request(unseen, options), Request(unseen, options._replace(base="mine"))]
     plain, based = (result.data for result in encode_all(requests))
     assert based == encode(unseen, base="mine") and plain == encode(unseen)
+
+
+@pytest.fixture
+def several(base, home):
+    """Beside "mine" a base that knows nothing, "poor"; and one for large files, "fine"."""
+    poor = {
+        n: p._replace(center=p.center._replace(k=0 * p.center.k)) for n, p in base.arrays.items()
+    }
+    (home / "poor.ovb").write_bytes(pack(base._replace(arrays=poor)))
+    settings = base.settings | {"fit.lr": 5e-3}
+    (home / "fine.ovb").write_bytes(pack(base._replace(settings=settings, lmbdas=(1e-5, 1e-4))))
+    yield
+    for name in ("poor", "fine"):
+        (home / f"{name}.ovb").unlink()
+
+
+def test_of_several_bases_the_best_is_taken(unseen, several):
+    assert encode(unseen, base="poor,mine") == encode(unseen, base="mine")
+
+
+def test_the_shipped_base_for_the_networks_and_lambda_is_the_default(
+    unseen, several, home, monkeypatch
+):
+    shipped = [library.load(home / f"{name}.ovb") for name in ("fine", "mine")]
+    monkeypatch.setattr(library, "shipped", lambda: shipped)
+    assert encode(unseen) == encode(unseen, base="mine")
+    auto = Options(set=SMALL, base="auto")
+    assert checked(Request(unseen, auto._replace(lmbda=1e-4))).base_prefix == shipped[0].prefix
+    relu = SMALL | {"entropy.activation": "relu"}
+    plain = {
+        "none": Request(unseen, auto._replace(base="none")),
+        "grey": Request(unseen[..., 0], auto),
+        "other networks": Request(unseen, auto._replace(set=relu)),
+    }
+    for name, request in plain.items():
+        assert checked(request).base is None, name
+
+
+def test_a_base_brings_the_schedule_that_it_was_learned_for(unseen, several):
+    fine, mine = encode(unseen, base="fine"), encode(unseen, base="mine")
+    slower = encode(unseen, base="mine", set=SMALL | {"fit.lr": 5e-3})
+    size = len(container.MAGIC) + 1 + 4 + container.BASE_BYTES  # up to where the base is named
+    assert fine[size:] == slower[size:] != mine[size:]
+
+
+def test_training_goes_on_from_a_base(pictures, base):
+    plan = PLAN._replace(base="mine", outer_steps=1, held_out=0, rate=(1e-6, 1e-6))
+    again = train(find_all([str(pictures)]), plan)
+    for name, prior in base.arrays.items():
+        np.testing.assert_allclose(again.arrays[name].center.k, prior.center.k, atol=1)
+
+
+def test_jobs_start_from_a_base_of_the_library(pictures, several, tmp_path):
+    instance = find_all([str(pictures)])[0]
+    plan = evaluation.Plan(("c3-kodak",), steps=STEPS, set=SMALL, crop=CROP)
+    (plain,) = evaluation.jobs([instance], plan)
+    (job,) = evaluation.jobs([instance], plan._replace(base="mine"))
+    assert job.key() != plain.key() and "base" in job.label and "base" not in plain.label
+    (auto,) = evaluation.jobs([instance], plan._replace(base="auto"))
+    assert auto == plain  # nothing is shipped for these networks
+    events = []
+    work([job], tmp_path, events.append)
+    record = events[-1].record
+    assert record is not None and record["bits"]["networks"] > 0
+    assert overfit.info((tmp_path / job.file).read_bytes())["base"]
+
+
+def test_a_file_that_decoders_would_not_find_is_refused(unseen, base, tmp_path):
+    path = tmp_path / "elsewhere.ovb"
+    path.write_bytes(pack(base._replace(card={"from": "elsewhere"})))
+    with pytest.raises(UserError, match="bases import"):
+        encode(unseen, base=str(path))
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def make() -> None:
 
 
 def _image(preset: str) -> bytes:
-    return overfit.encode(picture(), preset=preset, lmbda=1e-3, steps=800)
+    return overfit.encode(picture(), preset=preset, lmbda=1e-3, steps=800, base="none")
 
 
 def _clip(name: str) -> bytes:

@@ -122,6 +122,7 @@ class Fit:
 
     lr: float = 1e-2
     lr_end: float = 0.0  # 1: no cosine decay
+    networks_lr: float = 1.0  # of the networks in stage 1, relative to lr
     temperature_start: float = 0.3
     temperature_end: float = 0.1
     noise_start: float = 2.0
@@ -167,7 +168,8 @@ COOLCHIC_V2 = C3Config(
     synthesis=Synthesis(activation="relu", upsampling="learned"),
     fit=Fit(lr_end=1.0, noise_start=1.0, decay=1.0),
 )
-PRESETS = {"c3-kodak": KODAK, "c3-clic": CLIC, "coolchic-v2": COOLCHIC_V2}
+# "fast" has c3-kodak's networks, and so its bases, and fewer steps: see fitting/groups.py.
+PRESETS = {"c3-kodak": KODAK, "fast": KODAK, "c3-clic": CLIC, "coolchic-v2": COOLCHIC_V2}
 
 # The three entropy settings for UVG (Table 6), each with the first of the three synthesis settings.
 # The released clip is 0.03, except for one of the seven videos (0.01). The paper's adaptive C3
