@@ -1,9 +1,11 @@
-"""`overfit sweep`: the best of several settings for each image, resumable."""
+"""`overfit sweep`: the best of several settings for each image, or patch of a clip, resumable."""
 
+import collections
 import contextlib
 import time
 
 from overfit.commands.common import (
+    add_clip_arguments,
     add_run_arguments,
     numbers,
     prepare_jax,
@@ -14,7 +16,7 @@ from overfit.commands.common import (
 )
 from overfit.errors import UserError
 
-HELP = "choose the settings of each image among several"
+HELP = "choose the settings of each image, or patch of a clip, among several"
 
 
 def add_arguments(parser) -> None:
@@ -22,7 +24,10 @@ def add_arguments(parser) -> None:
         "sweep", nargs="?", metavar="SWEEP.toml", help="the settings to choose from"
     )
     parser.add_argument(
-        "inputs", nargs="*", metavar="INPUTS", help="images, as for evaluate: files, folders, ..."
+        "inputs",
+        nargs="*",
+        metavar="INPUTS",
+        help="images and clips, as for evaluate: files, folders, ...",
     )
     parser.add_argument("-o", "--output", metavar="DIR")
     parser.add_argument(
@@ -41,7 +46,8 @@ def add_arguments(parser) -> None:
         )
     parser.add_argument("--steps", type=int, help="of stage 1; default: those of SWEEP.toml")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--crop", type=int, metavar="PX", help="the central part of each image")
+    parser.add_argument("--crop", type=int, metavar="PX", help="the central part of each picture")
+    add_clip_arguments(parser)
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="NAME", help="these names, or globs of them"
     )
@@ -55,6 +61,7 @@ def run(arguments) -> dict:
     if not (arguments.sweep and arguments.inputs and arguments.output):
         raise UserError("a sweep takes SWEEP.toml, INPUTS and -o DIR; or --status DIR alone")
     from overfit.io.datasets import find_all
+    from overfit.io.patches import parse_size
     from overfit.sweeping.rungs import Plan
     from overfit.sweeping.space import read_sweep
     from overfit.sweeping.sweep import sweep
@@ -62,7 +69,14 @@ def run(arguments) -> dict:
     who = workers(arguments)
     lmbdas = arguments.lmbdas and numbers(arguments.lmbdas, "--lmbdas")
     space = read_sweep(arguments.sweep).replaced(arguments.steps, lmbdas)
-    plan = Plan(space, space.strategy(arguments.strategy), arguments.seed, arguments.crop)
+    plan = Plan(
+        space,
+        space.strategy(arguments.strategy),
+        arguments.seed,
+        arguments.crop,
+        arguments.frames,
+        parse_size(arguments.patch) if arguments.patch else None,
+    )
     instances = find_all(arguments.inputs, arguments.only)
     with watching(arguments) as watch:
         summary, failures = sweep(instances, plan, arguments.output, who, watch)
@@ -104,10 +118,18 @@ def _setting(setting: dict) -> str:
     return " ".join(f"{path}={value}" for path, value in values.items())
 
 
+def _chosen(line: dict) -> str:
+    """The setting of an image; of a clip each setting with the number of its patches."""
+    if "patches" not in line:
+        return _setting(line["sweep_setting"])
+    counts = collections.Counter(_setting(patch["sweep_setting"]) for patch in line["patches"])
+    return ", ".join(f"{count} x {setting}" for setting, count in counts.most_common())
+
+
 def _table(summary: dict) -> str:
     return "\n".join(
         f"{line['name']}  lambda {line['lmbda']:g}: {line['bytes']} bytes  {line['bpp']:.4f} bpp  "
-        f"{line['psnr']:.2f} dB  {_setting(line['sweep_setting'])}  "
+        f"{line['psnr']:.2f} dB  {_chosen(line)}  "
         f"({line['finished']} of {line['settings']} settings to the end)"
         for line in summary["results"]
     )
