@@ -8,6 +8,7 @@ from overfit import method
 from overfit.codecs import codec as codecs
 from overfit.errors import UserError
 from overfit.io.datasets import Instance
+from overfit.io.patches import Size
 from overfit.jobs.job import Job, fit_label, with_base
 from overfit.jobs.records import slug
 
@@ -23,6 +24,7 @@ class Plan(NamedTuple):
     set: dict[str, Any] = {}
     crop: int | None = None  # px; the central part of each picture
     frames: int | None = None  # of each clip
+    patch: Size | None = None  # of clips; default: by the rule of the paper
     base: str = "none"  # what networks start from
 
 
@@ -62,6 +64,8 @@ def _fits(instances: Sequence[Instance], plan: Plan, method_name: str, preset: s
             "seed": plan.seed,
             "set": plan.set,
         }
+        if plan.patch is not None:
+            options["patch"] = plan.patch
         configuration(Options(**options))
         options = with_base(options, plan.base)
         listed.append(options)

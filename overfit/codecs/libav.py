@@ -199,6 +199,7 @@ _QP = (37, 32, 27, 22)  # Klopp et al., section 4.3; the common test conditions 
 #     FFmpeg hands to x265 as RGB. C3's "HEVC (medium, no B-frames)" has the same name.
 PRESETS = (
     Preset("x264-medium", "libx264", "medium", None, "threads=1", "crf", _CRF),
+    Preset("x264-medium-nobframes", "libx264", "medium", None, "threads=1:bframes=0", "crf", _CRF),
     # With this tune, threads are slices and so a part of the setting.
     Preset("x264-medium-zerolatency", "libx264", "medium", "zerolatency", "threads=4", "crf", _CRF),
     Preset("x265-medium-nobframes", "libx265", "medium", None, "bframes=0", "crf", _CRF),

@@ -80,6 +80,14 @@ def add_base_argument(parser, default: str) -> None:
     )  # fmt: skip
 
 
+def add_clip_arguments(parser) -> None:
+    """How much of a clip is fitted, and in what parts."""
+    parser.add_argument("--frames", type=int, metavar="N", help="the first ones of a clip")
+    parser.add_argument(
+        "--patch", metavar="T,H,W", help="frames, rows, columns of the parts a clip is fitted in"
+    )
+
+
 def add_many_arguments(parser) -> None:
     """Which signals, and what `add_run_arguments` adds."""
     parser.add_argument("-o", "--output", required=True, metavar="DIR")

@@ -1,6 +1,12 @@
 """`overfit encode`: an image or a clip to an .ovf file."""
 
-from overfit.commands.common import add_fit_arguments, check_writable, prepare_jax, text_stream
+from overfit.commands.common import (
+    add_clip_arguments,
+    add_fit_arguments,
+    check_writable,
+    prepare_jax,
+    text_stream,
+)
 from overfit.errors import UserError
 
 HELP = "fit models to an image or a clip and write them as an .ovf file"
@@ -25,10 +31,7 @@ def add_arguments(parser) -> None:
     rate.add_argument("--target-bpp", type=float, help="search lambda for this size")
     rate.add_argument("--target-psnr", type=float, help="search lambda for this PSNR in dB")
     add_fit_arguments(parser)
-    parser.add_argument("--frames", type=int, metavar="N", help="the first ones of a clip")
-    parser.add_argument(
-        "--patch", metavar="T,H,W", help="frames, rows, columns of the parts a clip is fitted in"
-    )
+    add_clip_arguments(parser)
     parser.add_argument("--checkpoint", metavar="DIR", help="save the run there and continue it")
 
 

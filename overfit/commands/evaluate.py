@@ -3,6 +3,7 @@
 import re
 
 from overfit.commands.common import (
+    add_clip_arguments,
     add_fit_arguments,
     add_many_arguments,
     numbers,
@@ -37,7 +38,7 @@ def add_arguments(parser) -> None:
     )  # fmt: skip
     add_fit_arguments(parser)
     add_many_arguments(parser)
-    parser.add_argument("--frames", type=int, help="the first ones of each clip")
+    add_clip_arguments(parser)
     parser.add_argument(
         "--averaging", default="mean", choices=("mean", "pooled"),
         help="over pictures: mean of PSNRs (default), or PSNR of the pooled squared error",
@@ -57,6 +58,7 @@ def run(arguments) -> dict:
     from overfit import settings
     from overfit.evaluation import Plan, jobs
     from overfit.io.datasets import find_all
+    from overfit.io.patches import parse_size
     from overfit.jobs.drive import drive
     from overfit.report.summary import summarize
 
@@ -71,6 +73,7 @@ def run(arguments) -> dict:
         settings.parse_assignments(arguments.set),
         arguments.crop,
         arguments.frames,
+        parse_size(arguments.patch) if arguments.patch else None,
         arguments.base,
     )
     todo = jobs(instances, plan)

@@ -1,10 +1,12 @@
-"""`overfit sweep`: the best of several settings for each image, resumable."""
+"""`overfit sweep`: the best of several settings for each image, or patch of a clip, resumable."""
 
+import collections
 import contextlib
 import time
 
 from overfit.commands.common import (
     add_base_argument,
+    add_clip_arguments,
     add_run_arguments,
     numbers,
     prepare_jax,
@@ -15,7 +17,7 @@ from overfit.commands.common import (
 )
 from overfit.errors import UserError
 
-HELP = "choose the settings of each image among several"
+HELP = "choose the settings of each image, or patch of a clip, among several"
 
 
 def add_arguments(parser) -> None:
@@ -23,7 +25,10 @@ def add_arguments(parser) -> None:
         "sweep", nargs="?", metavar="SWEEP.toml", help="the settings to choose from"
     )
     parser.add_argument(
-        "inputs", nargs="*", metavar="INPUTS", help="images, as for evaluate: files, folders, ..."
+        "inputs",
+        nargs="*",
+        metavar="INPUTS",
+        help="images and clips, as for evaluate: files, folders, ...",
     )
     parser.add_argument("-o", "--output", metavar="DIR")
     parser.add_argument(
@@ -43,7 +48,8 @@ def add_arguments(parser) -> None:
     parser.add_argument("--steps", type=int, help="of stage 1; default: those of SWEEP.toml")
     add_base_argument(parser, "none")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--crop", type=int, metavar="PX", help="the central part of each image")
+    parser.add_argument("--crop", type=int, metavar="PX", help="the central part of each picture")
+    add_clip_arguments(parser)
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="NAME", help="these names, or globs of them"
     )
@@ -57,6 +63,7 @@ def run(arguments) -> dict:
     if not (arguments.sweep and arguments.inputs and arguments.output):
         raise UserError("a sweep takes SWEEP.toml, INPUTS and -o DIR; or --status DIR alone")
     from overfit.io.datasets import find_all
+    from overfit.io.patches import parse_size
     from overfit.sweeping.rungs import Plan
     from overfit.sweeping.space import read_sweep
     from overfit.sweeping.sweep import sweep
@@ -69,6 +76,8 @@ def run(arguments) -> dict:
         space.strategy(arguments.strategy),
         arguments.seed,
         arguments.crop,
+        arguments.frames,
+        parse_size(arguments.patch) if arguments.patch else None,
         arguments.base,
     )
     instances = find_all(arguments.inputs, arguments.only)
@@ -112,10 +121,18 @@ def _setting(setting: dict) -> str:
     return " ".join(f"{path}={value}" for path, value in values.items())
 
 
+def _chosen(line: dict) -> str:
+    """The setting of an image; of a clip each setting with the number of its patches."""
+    if "patches" not in line:
+        return _setting(line["sweep_setting"])
+    counts = collections.Counter(_setting(patch["sweep_setting"]) for patch in line["patches"])
+    return ", ".join(f"{count} x {setting}" for setting, count in counts.most_common())
+
+
 def _table(summary: dict) -> str:
     return "\n".join(
         f"{line['name']}  lambda {line['lmbda']:g}: {line['bytes']} bytes  {line['bpp']:.4f} bpp  "
-        f"{line['psnr']:.2f} dB  {_setting(line['sweep_setting'])}  "
+        f"{line['psnr']:.2f} dB  {_chosen(line)}  "
         f"({line['finished']} of {line['settings']} settings to the end)"
         for line in summary["results"]
     )

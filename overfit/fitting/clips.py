@@ -2,10 +2,11 @@
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from overfit import clip_decoding
+from overfit import clip_decoding, method
 from overfit.coding import clip_container
 from overfit.errors import UserError
 from overfit.fitting.files import Encoded, described
@@ -47,16 +48,28 @@ def patch_fits(clip: Clip, options: Options) -> list[Fit]:
         raise UserError(f"method {codec.name} cannot encode clips this way")
     return [
         Fit(codec, preset, config, cut(frames, patch), options)
-        for patch in patches(_size(clip), patch_size(options))
+        for patch in patches(size_of(clip), patch_size(options))
     ]
 
 
-def _size(clip: Clip) -> Size:
+def size_of(clip: Clip) -> Size:
     return clip.frames, clip.height, clip.width
 
 
 def patch_size(options: Options) -> Size:
     return options.patch or size_for(options.lmbda)
+
+
+def joined(clip: Clip, patch: Size, files: Sequence[bytes]) -> tuple[bytes, dict[str, Any]]:
+    """(the file of a clip, what it says of itself), from files of its patches in their order.
+
+    Each of these is that of a clip of one patch. patch: the size that the clip was cut by.
+    """
+    readers = [clip_container.Reader(io.BytesIO(file)) for file in files]
+    codec = method.load(readers[0].head.method)
+    head = clip_container.Head(codec.name, size_of(clip), clip.fps, patch)
+    data = clip_container.pack(head, [reader.patch(0, len(codec.sections)) for reader in readers])
+    return data, clip_decoding.info(io.BytesIO(data))
 
 
 def clip_file(clip: Clip, fits: Sequence[Fit], results: Sequence[Fitted]) -> Encoded:
@@ -65,7 +78,7 @@ def clip_file(clip: Clip, fits: Sequence[Fit], results: Sequence[Fitted]) -> Enc
     psnr and ms_ssim are means over the frames, of 8-bit RGB.
     """
     options = fits[0].options
-    head = clip_container.Head(options.method, _size(clip), clip.fps, patch_size(options))
+    head = clip_container.Head(options.method, size_of(clip), clip.fps, patch_size(options))
     data = clip_container.pack(head, [result.sections for result in results])
     psnrs, ms_ssims = [], []
     shown = clip_decoding.decode_frames(io.BytesIO(data))

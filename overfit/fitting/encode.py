@@ -36,25 +36,26 @@ def encode(
     Raises:
       UserError: bad signals or options.
     """
-    fits = [chosen(_fits(request), progress) for request in requests]
+    fits = [chosen(fits_of(request), progress) for request in requests]
     together = [one for several in fits for one in several if one.options.target is None]
     results = iter(_fit(together, progress))
     return [
-        _file(request, several, [next(results) for _ in several])
+        file_of(request, several, [next(results) for _ in several])
         if request.options.target is None
         else _searched(several[0], progress)
         for request, several in zip(requests, fits, strict=True)
     ]
 
 
-def _fits(request: Request) -> list[Fit]:
+def fits_of(request: Request) -> list[Fit]:
     """What is fitted for a request: an image, or the patches of a clip."""
     if isinstance(request.signal, Clip):
         return patch_fits(request.signal, request.options)
     return [checked(request)]
 
 
-def _file(request: Request, fits: list[Fit], results: list[Fitted]) -> Encoded:
+def file_of(request: Request, fits: list[Fit], results: list[Fitted]) -> Encoded:
+    """The file of what the fits of a request came to."""
     if isinstance(request.signal, Clip):
         return clip_file(request.signal, fits, results)
     return image_file(fits[0], results[0])
@@ -95,7 +96,7 @@ def _numbered(
 
 def forget(request: Request) -> None:
     """Removes the checkpoints of a request whose file is safe."""
-    for one in _fits(request):
+    for one in fits_of(request):
         path = saved(one)
         if path is not None:
             for phase in path.parent.glob(path.name.removesuffix("fit.ckpt") + "*"):

@@ -228,15 +228,23 @@ def start(group: Group, base: Start | None = None) -> tuple[fit.FitState, fit.Ta
     lmbda = jnp.asarray([one.options.lmbda for one in group.fits], jnp.float32)
     tasks = fit.Task(bases, signals, schedule, lmbda)
     states = _initial(group, group.codec.init, tasks)
-    phase, finish = _first_phase(group.codec.first_phase, group.architecture)
-    if phase is not None:
-        steps = jnp.full_like(schedule.steps, phase.steps)
-        short = schedule._replace(steps=steps, stage2_steps=jnp.zeros_like(steps))
-        begin = _initial(group, phase.init, tasks._replace(schedule=short))
-        found = run_group(group, begin, tasks._replace(schedule=short), "first")
+    found = first_phase(group, tasks)
+    if found is not None:
+        _, finish = _first_phase(group.codec.first_phase, group.architecture)
         # Copies, because the state is donated and no two of its arrays may share a buffer.
         states = jax.tree.map(jnp.copy, finish(found.states.params, states))
     return states, tasks
+
+
+def first_phase(group: Group, tasks: fit.Task) -> Run | None:
+    """Runs the first phase of a method that has one; None for the others."""
+    phase, _ = _first_phase(group.codec.first_phase, group.architecture)
+    if phase is None:
+        return None
+    steps = jnp.full_like(tasks.schedule.steps, phase.steps)
+    short = tasks.schedule._replace(steps=steps, stage2_steps=jnp.zeros_like(steps))
+    tasks = tasks._replace(schedule=short)
+    return run_group(group, _initial(group, phase.init, tasks), tasks, "first")
 
 
 @functools.lru_cache(maxsize=32)

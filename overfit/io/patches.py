@@ -25,6 +25,11 @@ class Patch(NamedTuple):
         """Of an array whose first axes are frames, rows and columns."""
         return tuple(slice(a, a + n) for a, n in zip(self.start, self.size, strict=True))
 
+    @property
+    def label(self) -> str:
+        """Where it is, for names: +T+Y+X."""
+        return "".join(f"+{n}" for n in self.start)
+
 
 def size_for(lmbda: float) -> Size:
     """The paper's size of patches at a lambda."""

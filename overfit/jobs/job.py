@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from overfit import __version__
 from overfit.bases import library
 from overfit.io.datasets import Instance
+from overfit.io.patches import Patch
 
 
 class Job(NamedTuple):
@@ -28,11 +29,13 @@ class Job(NamedTuple):
     options: dict[str, Any] = {}  # of overfit: fields of `fitting.groups.Options`
     crop: int | None = None  # px; the central part of a picture
     frames: int | None = None  # of a clip
+    patch: Patch | None = None  # of a clip, where it alone is the signal
 
     @property
     def name(self) -> str:
-        """Of the signal: a crop is another one."""
-        return self.instance.name + (f"@{self.crop}" if self.crop is not None else "")
+        """Of the signal: a crop or a patch is another one."""
+        crop = f"@{self.crop}" if self.crop is not None else ""
+        return self.instance.name + crop + (self.patch.label if self.patch is not None else "")
 
     def key(self) -> str:
         """Hash of all that the result depends on: content of the input, codec and settings."""
@@ -56,6 +59,8 @@ def setting_text(setting: dict[str, float]) -> str:
 def fit_label(options: dict[str, Any]) -> str:
     """The name of the curve of fits with these options: all of them but lambda and seed."""
     changes = "".join(f", {key}={value}" for key, value in options["set"].items())
+    if "patch" in options:
+        changes += f", patches of {'x'.join(map(str, options['patch']))}"
     base = f", base {options['base']}" if "base" in options else ""
     return f"overfit {options['preset']}, {options['steps']} steps{changes}{base}"
 

@@ -36,10 +36,30 @@ def central_crop(image: np.ndarray, size: int | None) -> np.ndarray:
     """
     if size is None:
         return image
-    if min(image.shape[:2]) < size:
-        raise UserError(f"an image of {image.shape[1]}x{image.shape[0]} px has no crop of {size}")
-    top, left = ((side - size) // 2 for side in image.shape[:2])
+    top, left = _corner(image.shape[0], image.shape[1], size)
     return np.ascontiguousarray(image[top : top + size, left : left + size])
+
+
+def central_crop_of_clip(clip: Clip, size: int | None) -> Clip:
+    """`central_crop` of every frame; that of a 4:2:0 clip begins at even rows and columns."""
+    if size is None:
+        return clip
+    corner = _corner(clip.height, clip.width, size)
+    if clip.format == "yuv420":
+        corner = corner[0] - corner[0] % 2, corner[1] - corner[1] % 2
+    planes = []
+    for i, plane in enumerate(clip.planes):
+        half = 2 if i else 1  # of chroma
+        top, left = (n // half for n in corner)
+        side = -(-size // half)
+        planes.append(plane[:, top : top + side, left : left + side])
+    return Clip(tuple(planes), clip.fps)
+
+
+def _corner(height: int, width: int, size: int) -> tuple[int, int]:
+    if min(height, width) < size:
+        raise UserError(f"a picture of {width}x{height} px has no crop of {size}")
+    return (height - size) // 2, (width - size) // 2
 
 
 def load_signal(instance: Instance, crop: int | None, frames: int | None = None):
@@ -48,9 +68,7 @@ def load_signal(instance: Instance, crop: int | None, frames: int | None = None)
         from overfit.io.images import load_image
 
         return central_crop(load_image(instance.path), crop)
-    if crop is not None:
-        raise UserError("--crop is for pictures; cut clips before")
-    return load_clip(instance.path, frames)
+    return central_crop_of_clip(load_clip(instance.path, frames), crop)
 
 
 def decode_file(data: bytes, codec: str, shape) -> Any:

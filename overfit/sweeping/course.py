@@ -1,4 +1,7 @@
-"""The choice of settings for one image, by `grid` or `halving`: what workers are given."""
+"""The choice of settings for one image, or for each patch of one clip, by `grid` or `halving`.
+
+It is what workers are given.
+"""
 
 import functools
 import hashlib
@@ -7,13 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from overfit.errors import UserError, sentence
+import numpy as np
+
+from overfit.errors import sentence
 from overfit.io.clips import Clip
 from overfit.io.datasets import Instance
 from overfit.io.json_file import write_json
 from overfit.jobs.job import Emit, Event, Failure, Job, failure
 from overfit.jobs.records import load_signal, slug
 from overfit.jobs.store import leave, open_store
+from overfit.sweeping import clips
 from overfit.sweeping.rungs import Field, Plan, advance, enter, jobs_of, result
 from overfit.sweeping.strategies import STRATEGIES, race
 
@@ -21,7 +27,7 @@ RUNGS = "rungs"  # folder of the results of rungs, a folder below it per image
 
 
 class Course(NamedTuple):
-    """An image, and what is run on it. Has what back ends ask of a job."""
+    """An image or a clip, and what is run on it. Has what back ends ask of a job."""
 
     instance: Instance
     plan: Plan
@@ -81,18 +87,17 @@ def _record(
 
 
 def _run(course: Course, folder: Path, emit: Emit) -> tuple[list[dict[str, Any]], list[Failure]]:
-    """What is chosen for an image, a line of the summary per lambda, and what failed."""
+    """What is chosen for a signal, a line of the summary per lambda, and what failed."""
     plan, sweep = course.plan, course.plan.sweep
-    signal = load_signal(course.instance, plan.crop)
-    if isinstance(signal, Clip):
-        raise UserError("a sweep cannot take clips yet")
+    signal = load_signal(course.instance, plan.crop, plan.frames)
     waiting = folder / "checkpoints" / slug(course.name)
     with open_store(folder / RUNGS / slug(course.name)) as rungs:
         field = Field(plan, folder, {}, rungs, {}, emit)
-        contests: dict[float, list[str]] = {}
+        contests: dict[tuple[float, str], list[str]] = {}
         for setting, job in course.jobs():
-            key = enter(field, job, setting, signal, str(waiting))
-            contests.setdefault(job.setting["lmbda"], []).append(key)
+            for part, piece in _parts(job, signal):
+                key = enter(field, part, setting, piece, str(waiting))
+                contests.setdefault((job.setting["lmbda"], part.name), []).append(key)
         ladder = STRATEGIES[plan.strategy](sweep.budget, len(sweep.settings()))
         winners = race(contests, ladder, functools.partial(advance, field))
         shutil.rmtree(waiting, ignore_errors=True)
@@ -100,9 +105,25 @@ def _run(course: Course, folder: Path, emit: Emit) -> tuple[list[dict[str, Any]]
         failures = [
             failure(field.candidates[key].job, error) for key, error in errors.items() if error
         ]
-        chosen = [
-            result(field, winner, [field.passed[key] for key in contests[lmbda]])
-            for lmbda, (winner,) in winners.items()
-            if not errors[winner]
-        ]
+        chosen = []
+        for lmbda in dict.fromkeys(lmbda for lmbda, _ in contests):
+            best = [winner for (at, _), (winner,) in winners.items() if at == lmbda]
+            if not any(errors[winner] for winner in best):
+                keys = [key for (at, _), keys in contests.items() if at == lmbda for key in keys]
+                chosen.append(_result(field, course.name, signal, best, keys))
     return chosen, failures
+
+
+def _parts(job: Job, signal: np.ndarray | Clip) -> Sequence[tuple[Job, np.ndarray | Clip]]:
+    """What settings are chosen for apart, each as a job of its own: an image, patches of a clip."""
+    return clips.patch_jobs(job, signal) if isinstance(signal, Clip) else [(job, signal)]
+
+
+def _result(
+    field: Field, name: str, signal: np.ndarray | Clip, best: list[str], keys: list[str]
+) -> dict[str, Any]:
+    """A line of the summary. best: the winners, in the order of a clip's patches."""
+    runs = [field.passed[key] for key in keys]
+    if isinstance(signal, Clip):
+        return clips.result(field, name, signal, best, runs)
+    return result(field, best[0], runs)

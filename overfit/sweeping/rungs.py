@@ -17,22 +17,23 @@ from overfit import evaluation
 from overfit.engine import fit
 from overfit.errors import UserError, sentence
 from overfit.fitting.choice import chosen
-from overfit.fitting.encode import forget
-from overfit.fitting.files import write_files
+from overfit.fitting.encode import file_of, fits_of, forget
 from overfit.fitting.groups import (
     Fit,
     Group,
     Options,
     Request,
     architecture,
-    checked,
+    fitted,
     run_group,
     start,
 )
 from overfit.fitting.memory import at_once
 from overfit.fitting.run import Run
 from overfit.io.atomic import atomic_write
+from overfit.io.clips import Clip
 from overfit.io.datasets import Instance
+from overfit.io.patches import Size
 from overfit.jobs.job import Event, Job, failure
 from overfit.jobs.store import Store, intact, leave
 from overfit.jobs.work import KEPT, store_file
@@ -41,17 +42,19 @@ from overfit.sweeping.strategies import Rung
 
 
 class Plan(NamedTuple):
-    """What is run on the images; the names are those of the command line."""
+    """What is run on the signals; the names are those of the command line."""
 
     sweep: Sweep
     strategy: str  # of `strategies.STRATEGIES`, or "search"
     seed: int = 0
-    crop: int | None = None  # px; the central part of each image
+    crop: int | None = None  # px; the central part of each picture
+    frames: int | None = None  # of each clip
+    patch: Size | None = None  # of clips
     base: str = "none"  # what networks start from, where a setting's networks have one
 
 
 class Candidate(NamedTuple):
-    """One setting at one lambda, for one image."""
+    """One setting at one lambda, for one image or one patch of a clip."""
 
     job: Job
     setting: dict[str, Any]
@@ -70,11 +73,16 @@ class Field(NamedTuple):
     emit: Callable[[Event], None]
 
 
-def enter(field: Field, job: Job, setting: dict[str, Any], signal: np.ndarray, waiting: str) -> str:
-    """Adds a candidate, and returns its key. signal: uint8 [H, W, C]; waiting: for checkpoints."""
+def enter(
+    field: Field, job: Job, setting: dict[str, Any], signal: np.ndarray | Clip, waiting: str
+) -> str:
+    """Adds a candidate, and returns its key.
+
+    signal: uint8 [H, W, C], or a patch of a clip; waiting: folder for checkpoints.
+    """
     key = job.key()
     request = Request(signal, Options(**job.options, checkpoint=waiting))
-    (one,) = chosen([checked(request)])
+    (one,) = chosen(fits_of(request))
     field.candidates[key] = Candidate(job, setting, request, one)
     field.passed[key] = []
     return key
@@ -178,7 +186,7 @@ def _finish(field: Field, key: str, rung: Rung, run: Run) -> None:
     job, setting, request, one = field.candidates[key]
     begin = time.perf_counter()
     try:
-        (encoded,) = write_files(Group([one]), run)
+        encoded = file_of(request, [one], fitted(Group([one]), run))
     except UserError as error:  # it has diverged: the other settings are not worse for it
         _record(field, key, rung, run, math.inf, error=sentence(error))
         field.emit(Event(job, failure=failure(job, sentence(error))))
@@ -230,19 +238,31 @@ def result(field: Field, winner: str, runs: Sequence[Sequence[dict]]) -> dict[st
     """
     end = field.passed[winner][-1]
     record = end["file"]
-    lmbda = record["setting"]["lmbda"]
-    path = f"best/lmbda={lmbda:g}/{record['name']}.ovf"
-    (field.folder / path).parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(field.folder / path) as file:
-        file.write((field.folder / record["file"]).read_bytes())
+    data = (field.folder / record["file"]).read_bytes()
     return {
         "name": record["name"],
-        "lmbda": lmbda,
+        "lmbda": record["setting"]["lmbda"],
         "sweep_setting": record["sweep_setting"],
         "cost": end["cost"],
         **{key: record[key] for key in ("bytes", "bpp", "psnr", "ms_ssim", "macs_per_pixel")},
-        "file": path,
-        "settings": len(runs),
+        "file": keep_best(field, record["name"], record["setting"]["lmbda"], data),
+        **taken(runs),
+    }
+
+
+def keep_best(field: Field, name: str, lmbda: float, data: bytes) -> str:
+    """Writes a chosen file; its path in the folder."""
+    path = f"best/lmbda={lmbda:g}/{name}.ovf"
+    (field.folder / path).parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(field.folder / path) as file:
+        file.write(data)
+    return path
+
+
+def taken(runs: Sequence[Sequence[dict]]) -> dict[str, Any]:
+    """What finding a file took, from the records of the rungs of every candidate."""
+    return {
+        "settings": len({str(records[0]["sweep_setting"]) for records in runs}),
         "finished": sum(records[-1]["until"] is None for records in runs),
         "steps": sum(records[-1]["step"] for records in runs),
         "seconds": sum(record["seconds"] for records in runs for record in records),
@@ -251,16 +271,19 @@ def result(field: Field, winner: str, runs: Sequence[Sequence[dict]]) -> dict[st
 
 
 def jobs_of(instance: Instance, plan: Plan, setting: dict[str, Any]) -> list[Job]:
-    """The jobs of a setting on an image, one per lambda; UserError for what no fit could have."""
+    """The jobs of a setting on a signal, one per lambda; UserError for what no fit could have."""
+    preset, changes = plan.sweep.changed(setting)
     return evaluation.jobs(
         [instance],
         evaluation.Plan(
-            (plan.sweep.preset,),
+            (preset,),
             plan.sweep.lmbdas,
             steps=plan.sweep.budget.steps,
             seed=plan.seed,
-            set=setting,
+            set=changes,
             crop=plan.crop,
             base=plan.base,
+            frames=plan.frames,
+            patch=plan.patch,
         ),
     )

@@ -72,7 +72,7 @@ def _signals(
         try:
             signals[instance] = load_signal(instance, plan.crop)
             if isinstance(signals[instance], Clip):
-                raise UserError("a sweep cannot take clips yet")
+                raise UserError("a search takes images only; give clips to --strategy halving")
         except Exception as error:
             signals.pop(instance, None)
             failures.append(Failure(instance.name, plan.sweep.name, {}, sentence(error)))

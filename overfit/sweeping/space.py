@@ -28,6 +28,8 @@
     trials = 40
 
 The paths are those of `--set`, in quotes. Where an axis does not exist, the value is the preset's.
+An axis may also be `preset = ["c3-uvg-shared", "c3-uvg-masked"]`, in the place of the key: what
+else is set and chosen changes that preset.
 With [search] an axis may be a range: { low = 1e-3, high = 3e-2, log = true }.
 """
 
@@ -51,6 +53,7 @@ def rd_cost(record: dict[str, Any]) -> float:
     return record["mse"] / 255**2 + record["setting"]["lmbda"] * record["bpp"]
 
 
+PRESET = "preset"  # the axis whose values are presets
 OBJECTIVES = {"rd_cost": rd_cost}  # of a record of `jobs.records`
 
 
@@ -145,7 +148,7 @@ class Sweep:
     """A checked sweep."""
 
     name: str  # of its file
-    preset: str
+    preset: str  # the first one, where presets are an axis
     axes: tuple[Axis, ...]
     set: Mapping[str, Any] = field(default_factory=dict)
     lmbdas: tuple[float, ...] = (1e-3,)
@@ -178,6 +181,11 @@ class Sweep:
         for axis in self.axes:
             found = [chosen | more for chosen in found for more in axis.options(chosen)]
         return [dict(self.set) | chosen for chosen in found]
+
+    def changed(self, setting: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """(preset, {path: value}) of a setting: which preset it changes, and where."""
+        changes = {path: value for path, value in setting.items() if path != PRESET}
+        return setting.get(PRESET, self.preset), changes
 
     def replaced(self, steps: int | None, lmbdas: Sequence[float] | None) -> "Sweep":
         """With other steps of stage 1 or lambdas, where they are given."""
@@ -213,12 +221,18 @@ def parse(document: dict[str, Any], name: str) -> Sweep:
         if not isinstance(value, tables[key]):
             kinds = {str: "a string", list: "a list", dict: f"a table [{key}]"}
             raise UserError(f"{key} must be {kinds[tables[key]]}, not {value!r}")
-    if "preset" not in document or not document.get("axes"):
-        raise UserError("a sweep needs a preset and at least one axis below [axes]")
+    if not document.get("axes") or (PRESET in document) == (PRESET in document["axes"]):
+        raise UserError(
+            "a sweep needs at least one axis below [axes] and a preset, as a key or as an axis"
+        )
+    axes = _axes(document["axes"], document.get("tied", {}), document.get("when", {}))
+    choices = next((axis.choices for axis in axes if axis.path == PRESET), None)
+    if isinstance(choices, Range):
+        raise UserError("the axis 'preset' must be a list of presets")
     sweep = Sweep(
         name=name,
-        preset=document["preset"],
-        axes=_axes(document["axes"], document.get("tied", {}), document.get("when", {})),
+        preset=document[PRESET] if choices is None else choices[0],
+        axes=axes,
         set=document.get("set", {}),
         lmbdas=_numbers(document.get("lmbdas", Sweep.lmbdas), "lmbdas"),
         budget=_budget(document.get("budget", {})),
@@ -319,13 +333,13 @@ def _known(given: Iterable, known: Iterable, what: str) -> None:
 def _check(sweep: Sweep) -> None:
     """Raises UserError unless every setting is a configuration of its own."""
     methods = presets()
-    _known([sweep.preset], methods, "preset")
     if not sweep.lmbdas:
         raise UserError("lmbdas must have at least one number")
-    preset = method.load(methods[sweep.preset]).presets[sweep.preset]
     seen: dict[Any, dict] = {}
     for setting in sweep.settings():
-        config = override(preset, setting)
+        preset, changes = sweep.changed(setting)
+        _known([preset], methods, "preset")
+        config = override(method.load(methods[preset]).presets[preset], changes)
         if config in seen:
             raise UserError(f"the settings {seen[config]} and {setting} are the same")
         seen[config] = setting

@@ -7,7 +7,7 @@ import pytest
 
 from overfit import settings
 from overfit.errors import UserError
-from overfit.methods.c3.config import CLIC, KODAK
+from overfit.methods.c3.config import CLIC, CLIP_PRESETS, KODAK
 from overfit.sweeping.space import parse, read_sweep
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
@@ -42,6 +42,23 @@ def test_c3_adaptive_on_clic_has_the_6_settings_of_the_paper():
     }
     assert all(c.entropy.widths == c.synthesis.widths for c in found)
     assert all(c.entropy.context == 3 and c.entropy.previous == 1 for c in found)
+
+
+def test_c3_adaptive_on_uvg_has_the_nine_settings_of_the_paper():
+    found = read_sweep(SWEEPS / "c3_adaptive_uvg.toml")
+    configs = [
+        settings.override(CLIP_PRESETS[preset], changes)
+        for preset, changes in map(found.changed, found.settings())
+    ]
+    assert len(configs) == len(set(configs)) == 9
+    assert found.preset == "c3-uvg-shared" and set(CLIP_PRESETS.values()) <= set(configs)
+    assert {(c.entropy, c.latents.num_grids) for c in configs} == {
+        (c.entropy, c.latents.num_grids) for c in CLIP_PRESETS.values()
+    }
+    syntheses = {(True, True), (True, False), (False, True)}
+    for preset in CLIP_PRESETS.values():
+        alike = [c for c in configs if c.entropy == preset.entropy]
+        assert {(c.synthesis.per_frame, c.start.mean_color) for c in alike} == syntheses
 
 
 # -- The form --------------------------------------------------------------------------------------

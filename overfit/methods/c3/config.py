@@ -173,7 +173,7 @@ PRESETS = {"c3-kodak": KODAK, "fast": KODAK, "c3-clic": CLIC, "coolchic-v2": COO
 
 # The three entropy settings for UVG (Table 6), each with the first of the three synthesis settings.
 # The released clip is 0.03, except for one of the seven videos (0.01). The paper's adaptive C3
-# takes the best of nine: sweeps/c3_uvg_*.toml.
+# takes the best of nine: sweeps/c3_adaptive_uvg.toml.
 UVG_SHARED = C3Config(
     latents=Latents(num_grids=6, q_step=0.3),
     entropy=Entropy(widths=(16, 16), context=4, frame=4),

@@ -1,0 +1,195 @@
+"""C3 on clips: rate and distortion beside x264 and x265, its nine settings, its learned masks.
+
+    python experiments/c3_video.py FOLDER_OF_CLIPS [--steps 400] [--only BasketballPass]
+
+Small crops of four clips (7 frames of 128x128 pixels each, from the middle of the picture, in RGB),
+every one a single patch. For each clip and lambda C3 takes the best of its nine settings by
+successive halving (sweeps/c3_adaptive_uvg.toml), from as few steps as stated, where the paper takes
+100000 and patches of 1.3 million pixels and more: a kilobyte or two of networks weighs far more
+here. For one clip and lambda every setting is fitted to its end. Masks are learned and centered
+with the same preset, and the weights that place them are drawn (Figs. 15 and 24 of the paper).
+
+All rates are those of files that were decoded again. What is done is found in --output and not done
+again; the results are saved after every part.
+"""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import common
+import jax
+import numpy as np
+
+from overfit.commands.common import prepare_jax
+from overfit.display import batch_display
+from overfit.errors import UserError
+from overfit.evaluation import Plan as Evaluation
+from overfit.evaluation import jobs
+from overfit.fitting.clips import patch_fits
+from overfit.fitting.groups import Group, Options, first_phase, start
+from overfit.io.clips import as_rgb, load_clip
+from overfit.io.datasets import find_all
+from overfit.io.images import save_image
+from overfit.jobs.backends import Workers
+from overfit.jobs.drive import drive
+from overfit.jobs.records import central_crop_of_clip
+from overfit.methods.c3.masks import heat_maps
+from overfit.metrics.bd_rate import bd_rate
+from overfit.sweeping.rungs import Plan
+from overfit.sweeping.space import read_sweep
+from overfit.sweeping.sweep import sweep
+
+SWEEP = Path(__file__).parents[1] / "sweeps" / "c3_adaptive_uvg.toml"
+CLIPS = {
+    "BasketballPass": "BasketballPass_416x240_50fps_rgb",
+    "park_joy": "park_joy_480x270_50fps_420p8_10f.y4m.xz",
+    "foreman": "foreman_a_352x288_30fps_420p8_7f.yuv.xz",
+    "bunny": "bunny_1280x720_rgb",
+}
+FRAMES, SIDE = 7, 128
+ANCHORS = (
+    "x264-medium-nobframes", "x265-medium-nobframes", "x265-medium-nobframes-444", "x265-veryslow",
+)  # fmt: skip
+ONE = Workers(count=1)
+GRID = "BasketballPass"  # where every setting is fitted to its end, at the second lambda
+MOVING = ("BasketballPass", "park_joy")
+
+
+def crops(folder: str, output: Path, names) -> list:
+    """Writes the crops as folders of PNG frames, and returns them as members of a data set."""
+    for name in names:
+        target = output / "crops" / name
+        if not target.exists():
+            clip = central_crop_of_clip(as_rgb(load_clip(Path(folder) / CLIPS[name], FRAMES)), SIDE)
+            target.mkdir(parents=True)
+            for t, frame in enumerate(clip.planes[0]):
+                save_image(str(target / f"f{t:03d}.png"), np.ascontiguousarray(frame))
+    return [one for one in find_all([f"clips:{output / 'crops'}"]) if one.name in names]
+
+
+def swept(instances, output: Path, strategy: str, steps: int, mask_steps: int, lmbdas) -> list:
+    """Lines of the summary of a sweep."""
+    space = read_sweep(SWEEP).replaced(steps, lmbdas)
+    space = dataclasses.replace(space, set={"start.mask_steps": mask_steps})
+    with batch_display(False) as show:
+        summary, failures = sweep(instances, Plan(space, strategy), output, ONE, show)
+    if failures:
+        raise SystemExit("\n".join(map(str, failures)))
+    return summary["results"]
+
+
+def evaluated(instances, output: Path, plan: Evaluation) -> list[dict]:
+    """Records of an evaluation, without the paths of this machine."""
+    with batch_display(False) as show:
+        records, failures = drive(jobs(instances, plan), output, ONE, show)
+    if failures:
+        raise SystemExit("\n".join(map(str, failures)))
+    kept = ("name", "label", "setting", "bytes", "bpp", "psnr", "ms_ssim", "bits")
+    return [{key: record[key] for key in kept} for record in records]
+
+
+def bd_rates(anchors: list[dict], lines: list[dict]) -> dict:
+    """{clip: {anchor: BD-rate of C3 against it in per cent, or why there is none}}."""
+    found: dict = {}
+    for name in dict.fromkeys(line["name"] for line in lines):
+        ours = sorted((line["bpp"], line["psnr"]) for line in lines if line["name"] == name)
+        for label in ANCHORS:
+            theirs = [r for r in anchors if (r["name"], r["label"]) == (name, label)]
+            points = sorted((r["bpp"], r["psnr"]) for r in theirs)
+            try:
+                value = bd_rate(points, ours)
+            except UserError as error:
+                value = str(error)
+            found.setdefault(name, {})[label] = value
+    return found
+
+
+def heat_map(instance, steps: int, path: Path) -> None:
+    """The mean weight magnitudes of the search for the masks of three grids, side by side (PNG)."""
+    options = Options(preset="c3-uvg-masked", steps=steps, set={"start.mask_steps": steps})
+    group = Group(patch_fits(load_clip(instance.path), options))
+    _, tasks = start(Group([one._replace(config=_without_search(one)) for one in group.fits]))
+    found = first_phase(group, tasks)
+    assert found is not None
+    maps = np.asarray(jax.vmap(heat_maps)(found.states.params["entropy"]["window"])[0])
+    maps = maps / maps.max(axis=(1, 2), keepdims=True)
+    big = np.pad(maps.repeat(4, axis=1).repeat(4, axis=2), ((0, 0), (2, 2), (2, 2)))
+    levels = (255 * np.concatenate(list(big), axis=1)).astype(np.uint8)
+    save_image(str(path), levels[..., None])
+
+
+def _without_search(one):
+    from overfit.settings import override
+
+    return override(one.config, {"start.mask_steps": 0})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="C3 on clips, beside x264 and x265.")
+    parser.add_argument("folder", help="of the clips")
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--mask-steps", type=int, default=100)
+    parser.add_argument("--lmbdas", type=float, nargs="+", default=[2e-4, 5e-4, 1e-3, 4e-3])
+    parser.add_argument("--only", nargs="+", default=list(CLIPS), choices=list(CLIPS))
+    parser.add_argument("--output", default="runs/c3_video", help="of the files")
+    arguments = parser.parse_args()
+    prepare_jax()
+    output, lmbdas = Path(arguments.output), arguments.lmbdas
+    settings = {
+        key: value for key, value in vars(arguments).items() if key not in ("folder", "output")
+    }
+    settings |= {"frames": FRAMES, "side": SIDE, "clips": {n: CLIPS[n] for n in arguments.only}}
+    order = list(arguments.only)
+    instances = sorted(
+        crops(arguments.folder, output, order), key=lambda one: order.index(one.name)
+    )
+    budget = arguments.steps, arguments.mask_steps
+    results: dict = {"anchors": evaluated(instances, output / "anchors", Evaluation(ANCHORS))}
+    results["adaptive"] = []
+
+    def save() -> None:
+        results["bd_rates"] = bd_rates(results["anchors"], results["adaptive"])
+        common.save("c3_video", results, settings=settings)
+
+    for instance in instances:
+        place = output / "adaptive" / instance.name
+        results["adaptive"] += swept([instance], place, "halving", *budget, lmbdas)
+        save()
+    moving = [one for one in instances if one.name in MOVING]
+    for instance in moving:
+        heat_map(
+            instance,
+            2 * arguments.mask_steps,
+            common.RESULTS / f"c3_video_mask_{instance.name}.png",
+        )
+    results["masks"] = []
+    for mask_steps in (0, 2 * arguments.mask_steps):
+        plan = Evaluation(
+            ("c3-uvg-masked",),
+            tuple(lmbdas[1:3]),
+            steps=arguments.steps,
+            set={"start.mask_steps": mask_steps},
+        )
+        results["masks"] += evaluated(moving, output / "masks", plan)
+    save()
+    for instance in instances:
+        if instance.name == GRID:
+            place = output / "grid"
+            swept([instance], place, "grid", *budget, lmbdas[1:2])
+            results["settings"] = _every_setting(place)
+            save()
+
+
+def _every_setting(folder: Path) -> list[dict]:
+    """A line per setting of a sweep whose fits all went to their ends, the cheapest first."""
+    from overfit.jobs.store import read_results
+    from overfit.sweeping.space import rd_cost
+
+    kept = ("name", "sweep_setting", "setting", "bytes", "bpp", "psnr", "bits", "macs_per_pixel")
+    lines = [{key: r[key] for key in kept} | {"cost": rd_cost(r)} for r in read_results(folder)[0]]
+    return sorted(lines, key=lambda line: line["cost"])
+
+
+if __name__ == "__main__":
+    main()
