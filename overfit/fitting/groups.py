@@ -23,7 +23,7 @@ from overfit.fitting.run import Progress, Run, run
 from overfit.io.clips import Clip
 from overfit.method import Phase
 
-DEFAULT_PRESET = {"c3": "c3-kodak"}  # of images
+DEFAULT_PRESET = {"c3": "c3-kodak", "upsampler": "klopp21"}  # of images, and of groups of frames
 STAGE2_SHARE = 10  # stage 2 has at most a tenth of stage 1's steps, as in the paper
 
 
@@ -47,10 +47,11 @@ class Options(NamedTuple):
     base: str | None = None  # name, file or identity of a base to start from
     patch: tuple[int, int, int] | None = None  # frames, rows, columns; None: by the paper's rule
     checkpoint: str | None = None
+    qp: int | None = None  # of a base codec; None: that which goes with lmbda
 
 
 class Request(NamedTuple):
-    """An image, uint8 [H, W, 3], [H, W, 1] or [H, W], or an RGB clip, and how to encode it."""
+    """An image, uint8 [H, W, 3], [H, W, 1] or [H, W], or a clip, and how to encode it."""
 
     signal: np.ndarray | Clip
     options: Options
@@ -95,8 +96,9 @@ class Fit(NamedTuple):
     codec: method.Method
     preset: str
     config: Any  # with the schedule
-    signal: np.ndarray  # uint8 [channels, (frames,) height, width]
+    signal: Any  # uint8 [channels, (frames,) height, width], or a group of frames: arrays
     options: Options
+    pixels: int  # of a clip in all frames
     base: Base | None = None
     base_prefix: bytes = b""  # what names it in a file
 
@@ -106,14 +108,23 @@ def checked(request: Request) -> Fit:
     codec, preset, config = configuration(request.options)
     if isinstance(request.signal, Clip):
         raise UserError("this is for images; a clip is several fits")
-    one = Fit(codec, preset, config, as_planes(request.signal), request.options)
-    if request.options.base is None:
-        return one
-    entry = library.find(request.options.base)
+    if codec.groups is not None:
+        raise UserError(f"method {codec.name} is for clips, and this is an image")
+    planes = as_planes(request.signal)
+    one = Fit(codec, preset, config, planes, request.options, planes[0].size)
+    base, prefix = chosen_base(request.options)
+    return one._replace(base=base, base_prefix=prefix)
+
+
+def chosen_base(options: Options) -> tuple[Base | None, bytes]:
+    """(base, what names it in a file); (None, b"") for none. UserError for one that is not here."""
+    if options.base is None:
+        return None, b""
+    entry = library.find(options.base)
     base = entry.load()
-    if base.method != codec.name:
-        raise UserError(f"the base '{entry.name}' is of method {base.method}, not {codec.name}")
-    return one._replace(base=base, base_prefix=entry.prefix)
+    if base.method != options.method:
+        raise UserError(f"the base '{entry.name}' is of method {base.method}, not {options.method}")
+    return base, entry.prefix
 
 
 def architecture(config):
@@ -138,13 +149,27 @@ class Group(NamedTuple):
     @property
     def pixels(self) -> int:
         """Of one of them; of a clip in all frames."""
-        return self.fits[0].signal[0].size
+        return self.fits[0].pixels
+
+
+def traced(signal):
+    """A fit's signal as its method sees it: float32 in 0..1; groups of frames as they are."""
+    if isinstance(signal, np.ndarray):
+        return jnp.asarray(signal, jnp.float32) / 255
+    return jax.tree.map(jnp.asarray, signal)
+
+
+def signal_shape(signal) -> tuple:
+    """What fits must share to be fitted together."""
+    return tuple(leaf.shape for leaf in jax.tree.leaves(signal))
 
 
 def _schedule(one: Fit) -> Schedule:
     steps = one.options.steps
     values = Schedule()._asdict() | dataclasses.asdict(one.config.fit)
-    values |= {"steps": steps, "stage2_steps": steps // STAGE2_SHARE}
+    # Without latents there is nothing to be rounded in a second stage.
+    share = 0 if one.codec.groups is not None else steps // STAGE2_SHARE
+    values |= {"steps": steps, "stage2_steps": share}
     return Schedule(
         **{
             name: np.asarray(value, np.int32 if isinstance(value, int) else np.float32)
@@ -184,7 +209,8 @@ def start(group: Group, base: Start | None = None) -> tuple[fit.FitState, fit.Ta
     if base is None and group.fits[0].base is not None:
         base = start_from(group.fits[0].base)
     bases = jax.tree.map(lambda array: jnp.stack([array] * len(group.fits)), base)
-    signals = jnp.asarray(np.stack([one.signal for one in group.fits]), jnp.float32) / 255
+    stacked = jax.tree.map(lambda *parts: np.stack(parts), *[one.signal for one in group.fits])
+    signals = traced(stacked)
     schedule = jax.tree.map(lambda *v: jnp.stack(v), *[_schedule(one) for one in group.fits])
     lmbda = jnp.asarray([one.options.lmbda for one in group.fits], jnp.float32)
     tasks = fit.Task(bases, signals, schedule, lmbda)
@@ -225,8 +251,9 @@ def saved(one: Fit, phase: str = "fit") -> Path | None:
         raise UserError(f"cannot use '{folder}' for checkpoints: {error.strerror}") from error
     options = one.options
     key = checkpoint.job_key(
-        one.signal, one.codec.name, one.config, options.steps, options.seed, options.lmbda,
-        options.target, one.base_prefix, versions(), device(), jax.local_device_count(),
+        *jax.tree.leaves(one.signal), one.codec.name, one.config, options.steps, options.seed,
+        options.lmbda, options.target, one.base_prefix, versions(), device(),
+        jax.local_device_count(),
     )  # fmt: skip
     return folder / f"{key}-{phase}.ckpt"
 
@@ -251,7 +278,7 @@ def run_group(
 class Fitted(NamedTuple):
     """What came of a fit."""
 
-    sections: list[bytes]  # of a file
+    coded: Any  # the sections of a file; of a group of frames its part of a code
     lmbda: float
     loss: float
     seconds: float  # of the whole group, without compilation, like the two below
@@ -277,10 +304,11 @@ def fitted(group: Group, finished: Run) -> list[Fitted]:
         params = jax.tree.map(lambda array, i=i: array[i], best)
         lmbda = float(finished.tasks.lmbda[i])
         loss = losses[i] if np.isfinite(losses[i]) else finished.states.loss[i]
-        signal = jnp.asarray(one.signal, jnp.float32) / 255
+        signal = traced(one.signal)
         search = parameter_steps.search
         code = one.codec.quantize(params, one.base, signal, lmbda, one.config, search)
-        sections = list(one.codec.write(code, one.base).values())
+        whole = one.codec.groups is None
+        coded = list(one.codec.write(code, one.base).values()) if whole else code
         times = finished.seconds, finished.seconds_compile, finished.steps
-        done.append(Fitted(sections, lmbda, float(loss), *times))
+        done.append(Fitted(coded, lmbda, float(loss), *times))
     return done
