@@ -34,6 +34,7 @@ from overfit.methods.upsampler import preparation
 from overfit.methods.upsampler.config import PRESETS
 from overfit.metrics.bd_rate import bd_rate, overlap
 from overfit.nn.resize import doubled
+from overfit.settings import parse_assignments
 
 FULL, HALF = "x265", "half x265"
 FILTERS = ("bilinear", "bicubic", "lanczos3")
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1250, help="of each fit; the paper's: 1250")
     parser.add_argument("--group", type=int, default=32)
     parser.add_argument("--presets", nargs="+", default=["klopp21"])
+    parser.add_argument("--set", action="append", default=[], help="as for encode")
     parser.add_argument("--base", help="as for encode")
     parser.add_argument("--no-anchors", action="store_true", help="the method only")
     parser.add_argument("-o", "--output", default="runs/upsampler", help="of files and records")
@@ -68,10 +70,13 @@ def run_clip(path: Path, folder: Path, arguments) -> None:
         if not arguments.no_anchors:
             anchors(name, clip, qp, folder)
         for preset in arguments.presets:
-            base = f", base {arguments.base}" if arguments.base else ""
-            label = f"{preset}, {arguments.steps} steps, group {arguments.group}{base}"
+            changes = {"group": arguments.group, **parse_assignments(arguments.set)}
+            words = [preset, f"{arguments.steps} steps"]
+            words += [f"{key}={value}" for key, value in changes.items()]
+            words += [f"base {Path(arguments.base).stem}"] if arguments.base else []
+            label = ", ".join(words)
             options = Options(
-                "upsampler", preset, steps=arguments.steps, set={"group": arguments.group},
+                "upsampler", preset, steps=arguments.steps, set=changes,
                 base=arguments.base, checkpoint=str(folder / "checkpoints"), qp=qp,
             )  # fmt: skip
             keep(folder, name, label, qp, lambda options=options: fitted(clip, options, folder))
