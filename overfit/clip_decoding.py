@@ -101,7 +101,7 @@ def _patch_frames(
     codec = method.load(reader.head.method)
     shown = 0
     try:
-        if codec.frames is None:
+        if codec.frames is None or codec.groups is not None:
             raise UserError(f"method {codec.name} has no clips: the file is damaged")
         for frame in codec.frames(reader.patch(i, len(codec.sections)), None):
             if frame.shape[:2] != patch.size[1:] or shown == patch.size[0]:

@@ -1,6 +1,8 @@
 """From the bytes of an .ovf file back to a signal, and what a file says of itself. No JAX."""
 
 import io
+from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ import numpy as np
 from overfit import clip_decoding, method
 from overfit.coding import clip_container, container
 from overfit.errors import UserError
+from overfit.io.clips import ClipShape
 
 _PAYLOADS = ("networks", "latents", "base_stream")
 
@@ -36,8 +39,10 @@ def base_of(data: bytes) -> Any:
     return base
 
 
-def decode(data: bytes) -> np.ndarray:
+def decode(data: bytes) -> Any:
     """uint8 [height, width, 3], or [height, width] for grey; a clip has the frames before these.
+
+    One that was fitted in groups of frames is an `io.clips.Clip`, of 4:2:0 planes.
 
     Raises UserError for anything but an intact .ovf file.
     """
@@ -46,6 +51,17 @@ def decode(data: bytes) -> np.ndarray:
     codec, sections = open_sections(data)
     base = base_of(data)
     return codec.reconstruct(codec.read(sections, base), base)
+
+
+def planes(data: bytes) -> tuple[ClipShape, Iterator[tuple[np.ndarray, ...]]]:
+    """The shape of a 4:2:0 clip that was fitted in groups of frames, and y, u, v of each frame."""
+    codec, sections = open_sections(data)
+    base = base_of(data)
+    about = codec.describe(sections, base)
+    fps = Fraction(about["fps"]).limit_denominator(1 << 16)
+    shape = ClipShape("yuv420", about["frames"], about["height"], about["width"], fps)
+    assert codec.frames is not None
+    return shape, codec.frames(sections, base)
 
 
 def info(data: bytes) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from overfit.errors import UserError
 
-METHODS = {"c3": "overfit.methods.c3"}  # name -> module that defines METHOD
+# Name -> module that defines METHOD.
+METHODS = {"c3": "overfit.methods.c3", "upsampler": "overfit.methods.upsampler"}
 # Name -> number in the file header; a number is never used again.
 METHOD_IDS = {"c3": 1, "upsampler": 2}
 
@@ -53,6 +54,30 @@ class Inspection(NamedTuple):
     bit_map: Any  # float64 [height, width]; bits per pixel, of all planes together
 
 
+class Groups(NamedTuple):
+    """How a method fits a 4:2:0 clip: in groups of frames, each a signal of its own, around
+    something that they have in common.
+
+    prepare(clip, qp, config) -> common.
+    signals(clip, common, config) -> iterator of the groups' signals in order: tuples of arrays, of
+        which the first is [frames, ..].
+    assemble(clip's shape, common, the groups' codes, config) -> code, as `write` takes it.
+    lmbda(qp) -> the weight of the rate that goes with a quantizer; qp(lmbda): its inverse, whole.
+    steps(config) -> how many a fit takes if nobody says otherwise.
+    chained(config) -> whether a group's base is what the group before it came to.
+    after(code of a group) -> `bases.base.Base`: that base.
+    """
+
+    prepare: Callable
+    signals: Callable
+    assemble: Callable
+    lmbda: Callable
+    qp: Callable
+    steps: Callable
+    chained: Callable
+    after: Callable
+
+
 class Method(NamedTuple):
     """A codec that is fitted to each signal.
 
@@ -71,7 +96,12 @@ class Method(NamedTuple):
     inspect(code, base) -> Inspection: where the bits go; None where a method cannot tell.
     first_phase(config) -> Phase, or None where a config needs none; None for a method without any.
     frames(sections, base) -> iterator of the uint8 frames of a clip, each as soon as the symbols
-        that it needs are decoded; None for a method without clips.
+        that it needs are decoded; None for a method without clips. Of groups: y, u, v of each.
+    groups: how it fits clips in groups of frames, and these only; None for a method that fits
+        images and parts of RGB clips. Its params have no "latents", so that it has no stage 2, and
+        `quantize` gives a part of the code that `write` takes.
+    networks(params, signal, config) -> the networks of a fit as a base has them; None where these
+        are the params as they are.
     """
 
     name: str
@@ -88,6 +118,8 @@ class Method(NamedTuple):
     inspect: Callable | None = None
     first_phase: Callable | None = None
     frames: Callable | None = None
+    groups: Groups | None = None
+    networks: Callable | None = None
 
 
 def load(name: str) -> Method:

@@ -24,7 +24,7 @@ ALLOWED = {
     "metrics": set(),
     "io": set(),
     "codecs": {"io", "metrics"},
-    "decoding": {"bases", "clip_decoding", "method", "coding"},
+    "decoding": {"bases", "clip_decoding", "method", "coding", "io"},
     "clip_decoding": {"method", "coding", "io"},
     "jobs": {"bases", "codecs", "decoding", "fitting", "io", "metrics", "overfit"},
     "fitting": {
@@ -38,7 +38,7 @@ ALLOWED = {
     "watching": {"display", "io", "jobs"},
     "commands": {
         "bases", "clip_decoding", "codecs", "coding", "decoding", "display", "evaluation",
-        "fitting", "io", "jobs", "meta", "report", "settings", "sweeping", "watching",
+        "fitting", "io", "jobs", "meta", "method", "report", "settings", "sweeping", "watching",
     },
     "cli": {"commands", "io", "jobs", "overfit"},
     "overfit": {"decoding", "fitting", "io"},  # __init__.py

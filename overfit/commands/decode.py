@@ -12,7 +12,8 @@ def add_arguments(parser) -> None:
     parser.add_argument("input", metavar="FILE.ovf")
     parser.add_argument(
         "-o", "--output", required=True,
-        help=".png, .ppm, .bmp, .tif, .webp; of a clip the name of a folder for PNG frames",
+        help=".png, .ppm, .bmp, .tif, .webp; of a clip the name of a folder for PNG frames; of a "
+        "4:2:0 clip also .y4m or .yuv",
     )  # fmt: skip
     parser.add_argument("--frames", metavar="A:B", help="of a clip: frames A to B - 1 only")
     parser.add_argument(
@@ -21,10 +22,14 @@ def add_arguments(parser) -> None:
 
 
 def run(arguments) -> dict:
+    from overfit import decoding
     from overfit.coding.clip_container import is_clip
 
     data = read_bytes(arguments.input)
-    return (_clip if is_clip(data) else _image)(arguments, data)
+    if is_clip(data):
+        return _clip(arguments, data)
+    codec, _ = decoding.open_sections(data)
+    return (_image if codec.groups is None else _groups)(arguments, data)
 
 
 def _image(arguments, data: bytes) -> dict:
@@ -60,6 +65,27 @@ def _clip(arguments, data: bytes) -> dict:
     about = {"method": head.method, "frames": stop - start, "lost": lost}
     about |= {"width": head.size[2], "height": head.size[1], "fps": float(head.fps)}
     size = f"{about['width']}x{about['height']}"
+    return _told(arguments, about, f"{about['frames']} frames of {size} pixels")
+
+
+def _groups(arguments, data: bytes) -> dict:
+    import itertools
+
+    from overfit import decoding
+    from overfit.io.clip_writers import check_clip_output, save_planes
+
+    if arguments.salvage:
+        raise UserError("--salvage is for clips in patches; a damaged base stream is lost")
+    check_clip_output(arguments.output, "yuv420")
+    shape, frames = decoding.planes(data)
+    start, stop = _range(arguments.frames, shape.frames)
+    if not 0 <= start < stop <= shape.frames:
+        raise UserError(
+            f"there are no frames {start}:{stop} in a clip of {shape.frames} frames; the first is 0"
+        )
+    save_planes(arguments.output, shape, itertools.islice(frames, start, stop))
+    about = decoding.info(data) | {"frames": stop - start}
+    size = f"{shape.width}x{shape.height}"
     return _told(arguments, about, f"{about['frames']} frames of {size} pixels")
 
 

@@ -9,6 +9,7 @@ from overfit.commands.common import (
 )
 from overfit.errors import UserError
 
+ZERO_LATENCY = "-zero-latency"  # ends the names of presets
 HELP = "fit models to an image or a clip and write them as an .ovf file"
 
 
@@ -20,50 +21,47 @@ def add_arguments(parser) -> None:
     parser.add_argument("--method", default="c3", help="default: c3")
     parser.add_argument(
         "--preset", help="c3-kodak (default), fast, c3-clic, coolchic-v2; of clips c3-uvg-shared "
-        "(default), c3-uvg-separate, c3-uvg-masked",
+        "(default), c3-uvg-separate, c3-uvg-masked; of method upsampler klopp21 (default), "
+        "klopp21-literal, klopp21-no-features, klopp21-denoiser, klopp20",
     )  # fmt: skip
     rate = parser.add_mutually_exclusive_group()
     rate.add_argument(
         "--lmbda", type=float, help="squared error per bit per pixel, 1e-4 (large file) to 2e-2; "
         "default: 1e-3"
     )  # fmt: skip
-    rate.add_argument("--qp", type=int, help="for methods over a classical codec")
+    rate.add_argument("--qp", type=int, help="of methods over a classical codec")
     rate.add_argument("--target-bpp", type=float, help="search lambda for this size")
     rate.add_argument("--target-psnr", type=float, help="search lambda for this PSNR in dB")
     add_fit_arguments(parser)
     add_clip_arguments(parser)
+    parser.add_argument("--size", metavar="WxH", help="of a raw .yuv file without it in its name")
+    parser.add_argument("--fps", metavar="F", help="of such a file, say 50 or 29.97")
+    groups = parser.add_argument_group("method upsampler, which fits a clip in groups of frames")
+    groups.add_argument("--group", type=int, metavar="N", help="frames per group; default: 32")
+    groups.add_argument(
+        "--latency", choices=("offline", "zero"),
+        help="zero: a group is decoded with the networks of the one before it; default: offline",
+    )  # fmt: skip
+    groups.add_argument(
+        "--signal-every", type=int, metavar="N",
+        help="frames per group of zero latency; default: 16",
+    )  # fmt: skip
+    groups.add_argument("--tune", choices=("psnr", "ssim"), help="of x265; default: psnr")
     parser.add_argument("--checkpoint", metavar="DIR", help="save the run there and continue it")
 
 
 def run(arguments) -> dict:
     from overfit.io.atomic import atomic_write
-    from overfit.io.patches import parse_size
 
-    if arguments.qp is not None:
-        raise UserError(f"method {arguments.method} has no --qp; use --lmbda or a target")
-    signal = _load(arguments)
+    codec = _method(arguments)
+    signal = _load(arguments, codec)
     check_writable(arguments.output)
     prepare_jax()
-    from overfit import settings
     from overfit.display import display
     from overfit.fitting.encode import encode, forget
-    from overfit.fitting.groups import Options, Request, steps_for
-    from overfit.fitting.target import checked_target
+    from overfit.fitting.groups import Request
 
-    target = checked_target(arguments.target_bpp, arguments.target_psnr)
-    options = Options(
-        arguments.method,
-        arguments.preset,
-        1e-3 if arguments.lmbda is None else arguments.lmbda,
-        steps_for(arguments.preset, arguments.steps),
-        arguments.seed,
-        settings.parse_assignments(arguments.set),
-        target,
-        arguments.base,
-        parse_size(arguments.patch) if arguments.patch else None,
-        arguments.checkpoint,
-    )
-    request = Request(signal, options)
+    request = Request(signal, _options(arguments, codec))
     with display(arguments.quiet) as show:
         (result,) = encode([request], show)
     with atomic_write(arguments.output) as file:
@@ -75,14 +73,63 @@ def run(arguments) -> dict:
     return about
 
 
-def _load(arguments):
-    """The image, or the clip as RGB."""
+def _method(arguments):
+    """Raises UserError for options that the method does not have."""
+    from overfit import method
+
+    codec = method.load(arguments.method)
+    if codec.groups is None:
+        for name in ("qp", "group", "latency", "signal_every", "tune"):
+            if getattr(arguments, name) is not None:
+                hint = "; use --lmbda or a target" if name == "qp" else ""
+                raise UserError(f"method {codec.name} has no --{name.replace('_', '-')}{hint}")
+    elif arguments.group is not None and arguments.latency == "zero":
+        raise UserError("--group is for --latency offline; give --signal-every")
+    elif arguments.signal_every is not None and arguments.latency != "zero":
+        raise UserError("--signal-every is for --latency zero; give --group")
+    return codec
+
+
+def _options(arguments, codec):
+    from overfit import settings
+    from overfit.fitting.groups import DEFAULT_PRESET, Options, configuration, steps_for
+    from overfit.fitting.target import checked_target
+    from overfit.io.patches import parse_size
+
+    changes = settings.parse_assignments(arguments.set)
+    group = arguments.group if arguments.signal_every is None else arguments.signal_every
+    changes |= {"group": group} if group is not None else {}
+    changes |= {"base.tune": arguments.tune} if arguments.tune is not None else {}
+    preset = arguments.preset
+    if arguments.latency == "zero":
+        preset = (preset or DEFAULT_PRESET[codec.name]).removesuffix(ZERO_LATENCY) + ZERO_LATENCY
+    options = Options(
+        arguments.method,
+        preset,
+        1e-3 if arguments.lmbda is None else arguments.lmbda,
+        steps_for(arguments.preset, arguments.steps),
+        arguments.seed,
+        changes,
+        checked_target(arguments.target_bpp, arguments.target_psnr),
+        arguments.base,
+        parse_size(arguments.patch) if arguments.patch else None,
+        arguments.checkpoint,
+        arguments.qp,
+    )
+    if arguments.steps is None and codec.groups is not None:
+        options = options._replace(steps=codec.groups.steps(configuration(options)[2]))
+    return options
+
+
+def _load(arguments, codec):
+    """The image, or the clip, as RGB unless the method takes 4:2:0 as it is."""
     from overfit.io.clips import as_rgb, is_clip, load_clip
     from overfit.io.images import load_image
 
     if is_clip(arguments.input):
-        return as_rgb(load_clip(arguments.input, arguments.frames))
-    for name in ("frames", "patch"):
+        clip = load_clip(arguments.input, arguments.frames, arguments.size, arguments.fps)
+        return clip if codec.groups is not None else as_rgb(clip)
+    for name in ("frames", "patch", "size", "fps"):
         if getattr(arguments, name) is not None:
             raise UserError(f"--{name} is for clips, and '{arguments.input}' is an image")
     return load_image(arguments.input)
@@ -93,10 +140,12 @@ def _summary(about: dict, signal) -> str:
     from overfit.io.clips import Clip
 
     frames = f"x{about['frames']}" if about["frames"] > 1 else ""
+    psnr = about["psnr"] if about["psnr"] is not None else about["psnr_yuv"]
+    rate = f"lambda {about['lmbda']:.3g}" if about["qp"] is None else f"QP {about['qp']}"
     lines = [
         f"{about['output']}: {about['bytes']} bytes, {about['bpp']:.4f} bpp, "
-        f"{about['psnr']:.2f} dB after decoding ({about['width']}x{about['height']}{frames}, "
-        f"lambda {about['lmbda']:.3g}, {about['steps']} steps, {about['seconds']:.0f} s)"
+        f"{psnr:.2f} dB after decoding ({about['width']}x{about['height']}{frames}, "
+        f"{rate}, {about['steps']} steps, {about['seconds']:.0f} s)"
     ]
     if isinstance(signal, Clip):
         return lines[0]

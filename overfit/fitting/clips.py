@@ -1,6 +1,7 @@
 """Clips: cut into patches, each a fit of its own, which become one file."""
 
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,7 +48,7 @@ def patch_fits(clip: Clip, options: Options) -> list[Fit]:
     if codec.frames is None:
         raise UserError(f"method {codec.name} cannot encode clips this way")
     return [
-        Fit(codec, preset, config, cut(frames, patch), options)
+        Fit(codec, preset, config, cut(frames, patch), options, math.prod(patch.size))
         for patch in patches(size_of(clip), patch_size(options))
     ]
 
@@ -79,7 +80,7 @@ def clip_file(clip: Clip, fits: Sequence[Fit], results: Sequence[Fitted]) -> Enc
     """
     options = fits[0].options
     head = clip_container.Head(options.method, size_of(clip), clip.fps, patch_size(options))
-    data = clip_container.pack(head, [result.sections for result in results])
+    data = clip_container.pack(head, [result.coded for result in results])
     psnrs, ms_ssims = [], []
     shown = clip_decoding.decode_frames(io.BytesIO(data))
     for original, frame in zip(clip.planes[0], shown, strict=True):

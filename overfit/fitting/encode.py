@@ -5,22 +5,13 @@ from collections.abc import Callable, Sequence
 from overfit.fitting.choice import chosen
 from overfit.fitting.clips import clip_file, patch_fits
 from overfit.fitting.files import Encoded, image_file, write_files
-from overfit.fitting.groups import (
-    Fit,
-    Fitted,
-    Group,
-    Request,
-    architecture,
-    checked,
-    fitted,
-    run_group,
-    saved,
-    start,
-)
-from overfit.fitting.memory import at_once
+from overfit.fitting.frame_groups import encode_clip, forget_groups
+from overfit.fitting.groups import Fit, Fitted, Group, Request, checked, run_group, saved, start
 from overfit.fitting.run import Progress
 from overfit.fitting.target import search_lambda
+from overfit.fitting.together import fit_together
 from overfit.io.clips import Clip
+from overfit.method import load
 
 
 def encode(
@@ -36,15 +27,25 @@ def encode(
     Raises:
       UserError: bad signals or options.
     """
-    fits = [chosen(fits_of(request), progress) for request in requests]
-    together = [one for several in fits for one in several if one.options.target is None]
-    results = iter(_fit(together, progress))
-    return [
-        file_of(request, several, [next(results) for _ in several])
-        if request.options.target is None
-        else _searched(several[0], progress)
-        for request, several in zip(requests, fits, strict=True)
+    fits = [
+        [] if _in_groups(request) else chosen(fits_of(request), progress) for request in requests
     ]
+    together = [one for several in fits for one in several if one.options.target is None]
+    results = iter(fit_together(together, progress))
+
+    def encoded(request: Request, several: list[Fit]) -> Encoded:
+        if _in_groups(request):
+            return encode_clip(request, progress)
+        if request.options.target is not None:
+            return _searched(several[0], progress)
+        return file_of(request, several, [next(results) for _ in several])
+
+    return [encoded(*pair) for pair in zip(requests, fits, strict=True)]
+
+
+def _in_groups(request: Request) -> bool:
+    """Whether it is a clip that is fitted in groups of frames, which come one after the other."""
+    return isinstance(request.signal, Clip) and load(request.options.method).groups is not None
 
 
 def fits_of(request: Request) -> list[Fit]:
@@ -61,25 +62,6 @@ def file_of(request: Request, fits: list[Fit], results: list[Fitted]) -> Encoded
     return image_file(fits[0], results[0])
 
 
-def _fit(fits: Sequence[Fit], progress: Callable[[Progress], None] | None) -> list[Fitted]:
-    """Runs all fits, in as many rounds as shapes, architectures and memory ask for."""
-    alike: dict[tuple, list[int]] = {}
-    for i, one in enumerate(fits):
-        key = (one.signal.shape, one.options.method, architecture(one.config), one.base is None)
-        alike.setdefault(key, []).append(i)
-    rounds = []
-    for members in alike.values():
-        size = at_once(fits[members[0]].signal[0].size)
-        rounds += [members[first : first + size] for first in range(0, len(members), size)]
-    results: dict[int, Fitted] = {}
-    for number, members in enumerate(rounds, 1):
-        tell = progress and _numbered(progress, number, len(rounds))
-        group = Group([fits[i] for i in members], tell)
-        finished = run_group(group, *start(group))
-        results |= dict(zip(members, fitted(group, finished), strict=True))
-    return [results[i] for i in range(len(fits))]
-
-
 def _searched(one: Fit, progress: Callable[[Progress], None] | None) -> Encoded:
     """A search adapts lambda to its image: the runs of two have nothing in common."""
     group = Group([one], progress)
@@ -88,14 +70,11 @@ def _searched(one: Fit, progress: Callable[[Progress], None] | None) -> Encoded:
     return search_lambda(group, finished, first)
 
 
-def _numbered(
-    progress: Callable[[Progress], None], number: int, count: int
-) -> Callable[[Progress], None]:
-    return lambda step: progress(step._replace(round=number, rounds=count))
-
-
 def forget(request: Request) -> None:
     """Removes the checkpoints of a request whose file is safe."""
+    if _in_groups(request):
+        forget_groups(request)
+        return
     for one in fits_of(request):
         path = saved(one)
         if path is not None:

@@ -30,7 +30,7 @@ def write_files(group: Group, finished: Run) -> list[Encoded]:
 
 
 def image_file(one: Fit, result: Fitted) -> Encoded:
-    data = container.pack(one.codec.name, result.sections, one.base_prefix)
+    data = container.pack(one.codec.name, result.coded, one.base_prefix)
     original, shown = one.signal.transpose(1, 2, 0), np.atleast_3d(decoding.decode(data))
     quality = {"psnr": psnr(original, shown), "ms_ssim": ms_ssim(original, shown)}
     return Encoded(data, decoding.info(data) | quality | described([one], [result]))
@@ -41,12 +41,12 @@ def described(fits: Sequence[Fit], results: Sequence[Fitted]) -> dict[str, Any]:
 
     Patches of a clip have one lambda; their losses are averaged, their times added up.
     """
-    pixels = [one.signal[0].size for one in fits]
+    pixels = [one.pixels for one in fits]
     seconds = sum(result.seconds for result in results)
     return {
         "preset": fits[0].preset,
         "lmbda": results[0].lmbda,
-        "qp": None,
+        "qp": fits[0].options.qp,
         "steps": fits[0].options.steps,
         "seed": fits[0].options.seed,
         "seconds": seconds,

@@ -23,7 +23,7 @@ from overfit.fitting.run import Progress, Run, run
 from overfit.io.clips import Clip
 from overfit.method import Phase
 
-DEFAULT_PRESET = {"c3": "c3-kodak"}  # of images
+DEFAULT_PRESET = {"c3": "c3-kodak", "upsampler": "klopp21"}  # of images, and of groups of frames
 DEFAULT_STEPS = 1000
 FEWER_STEPS = {"fast": 500}  # preset -> steps instead of these
 AUTO_BASE, NO_BASE = "auto", "none"
@@ -52,10 +52,11 @@ class Options(NamedTuple):
     base: str | None = None
     patch: tuple[int, int, int] | None = None  # frames, rows, columns; None: by the paper's rule
     checkpoint: str | None = None
+    qp: int | None = None  # of a base codec; None: that which goes with lmbda
 
 
 class Request(NamedTuple):
-    """An image, uint8 [H, W, 3], [H, W, 1] or [H, W], or an RGB clip, and how to encode it."""
+    """An image, uint8 [H, W, 3], [H, W, 1] or [H, W], or a clip, and how to encode it."""
 
     signal: np.ndarray | Clip
     options: Options
@@ -105,8 +106,9 @@ class Fit(NamedTuple):
     codec: method.Method
     preset: str
     config: Any  # with the schedule
-    signal: np.ndarray  # uint8 [channels, (frames,) height, width]
+    signal: Any  # uint8 [channels, (frames,) height, width], or a group of frames: arrays
     options: Options
+    pixels: int  # of a clip in all frames
     candidates: tuple[library.Entry, ...] = ()  # bases to choose from; one, or none: see choice.py
     base: Base | None = None  # the one
     base_prefix: bytes = b""  # what names it in a file
@@ -117,21 +119,27 @@ def checked(request: Request) -> Fit:
     codec, preset, config = configuration(request.options)
     if isinstance(request.signal, Clip):
         raise UserError("this is for images; a clip is several fits")
-    one = Fit(codec, preset, config, as_planes(request.signal), request.options)
-    candidates = tuple(_candidates(one))
-    one = one._replace(candidates=candidates)
+    if codec.groups is not None:
+        raise UserError(f"method {codec.name} is for clips, and this is an image")
+    planes = as_planes(request.signal)
+    # Bases are learned from color images.
+    candidates = tuple(candidates_for(request.options, len(planes) == 3))
+    one = Fit(codec, preset, config, planes, request.options, planes[0].size, candidates)
     return started(one, candidates[0]) if len(candidates) == 1 else one
 
 
-def _candidates(one: Fit) -> list[library.Entry]:
-    asked = one.options.base
-    if asked in (None, NO_BASE):
+def candidates_for(options: Options, known: bool = True) -> list[library.Entry]:
+    """The bases that the options name. known: whether there are shipped ones for such signals.
+
+    Raises:
+      UserError: one is not here.
+    """
+    if options.base in (None, NO_BASE):
         return []
-    if asked == AUTO_BASE:
-        # Bases are learned from color images.
-        entry = shipped_base(one.options) if len(one.signal) == 3 else None
+    if options.base == AUTO_BASE:
+        entry = shipped_base(options) if known else None
         return [] if entry is None else [entry]
-    return [library.kept(name) for name in filter(None, asked.split(","))]
+    return [library.kept(name) for name in filter(None, options.base.split(","))]
 
 
 def shipped_base(options: Options) -> library.Entry | None:
@@ -140,12 +148,18 @@ def shipped_base(options: Options) -> library.Entry | None:
     return library.suited(codec.name, settings.paths(config), options.lmbda)
 
 
+def loaded(entry: library.Entry, name: str) -> Base:
+    """Its base; raises UserError for one that is damaged or of another method than that named."""
+    base = entry.load()
+    if base.method != name:
+        raise UserError(f"the base '{entry.name}' is of method {base.method}, not {name}")
+    return base
+
+
 def started(one: Fit, entry: library.Entry) -> Fit:
     """The fit from that base; raises UserError for one that is damaged or of other networks."""
-    base = entry.load()
-    if base.method != one.codec.name:
-        raise UserError(f"the base '{entry.name}' is of method {base.method}, not {one.codec.name}")
-    signal = jax.ShapeDtypeStruct(one.signal.shape, jnp.float32)
+    base = loaded(entry, one.codec.name)
+    signal = jax.eval_shape(lambda: traced(one.signal))
     init = functools.partial(one.codec.init, config=architecture(one.config))
     jax.eval_shape(init, jax.random.key(0), signal, start_from(base))
     return one._replace(base=base, base_prefix=entry.prefix)
@@ -173,7 +187,19 @@ class Group(NamedTuple):
     @property
     def pixels(self) -> int:
         """Of one of them; of a clip in all frames."""
-        return self.fits[0].signal[0].size
+        return self.fits[0].pixels
+
+
+def traced(signal):
+    """A fit's signal as its method sees it: float32 in 0..1; groups of frames as they are."""
+    if isinstance(signal, np.ndarray):
+        return jnp.asarray(signal, jnp.float32) / 255
+    return jax.tree.map(jnp.asarray, signal)
+
+
+def signal_shape(signal) -> tuple:
+    """What fits must share to be fitted together."""
+    return tuple(leaf.shape for leaf in jax.tree.leaves(signal))
 
 
 def _schedule(one: Fit) -> Schedule:
@@ -183,7 +209,9 @@ def _schedule(one: Fit) -> Schedule:
         learned = {p: value for p, value in one.base.settings.items() if p.startswith("fit.")}
         config = settings.override(config, learned | one.options.set)
     values = Schedule()._asdict() | dataclasses.asdict(config.fit)
-    values |= {"steps": steps, "stage2_steps": steps // STAGE2_SHARE}
+    # Without latents there is nothing to be rounded in a second stage.
+    share = 0 if one.codec.groups is not None else steps // STAGE2_SHARE
+    values |= {"steps": steps, "stage2_steps": share}
     return Schedule(
         **{
             name: np.asarray(value, np.int32 if isinstance(value, int) else np.float32)
@@ -223,7 +251,7 @@ def start(group: Group, base: Start | None = None) -> tuple[fit.FitState, fit.Ta
     """
     each = [one.base and start_from(one.base) if base is None else base for one in group.fits]
     bases = jax.tree.map(lambda *arrays: jnp.stack(arrays), *each) if each[0] else None
-    signals = jnp.asarray(np.stack([one.signal for one in group.fits]), jnp.float32) / 255
+    signals = traced(jax.tree.map(lambda *parts: np.stack(parts), *[f.signal for f in group.fits]))
     schedule = jax.tree.map(lambda *v: jnp.stack(v), *[_schedule(one) for one in group.fits])
     lmbda = jnp.asarray([one.options.lmbda for one in group.fits], jnp.float32)
     tasks = fit.Task(bases, signals, schedule, lmbda)
@@ -271,9 +299,10 @@ def saved(one: Fit, phase: str = "fit") -> Path | None:
     except OSError as error:
         raise UserError(f"cannot use '{folder}' for checkpoints: {error.strerror}") from error
     options = one.options
+    prefixes = b"".join(entry.prefix for entry in one.candidates)
     key = checkpoint.job_key(
-        one.signal, one.codec.name, one.config, options.steps, options.seed, options.lmbda,
-        options.target, b"".join(entry.prefix for entry in one.candidates), versions(), device(),
+        *jax.tree.leaves(one.signal), one.codec.name, one.config, options.steps, options.seed,
+        options.lmbda, options.target, prefixes or one.base_prefix, versions(), device(),
         jax.local_device_count(),
     )  # fmt: skip
     return folder / f"{key}-{phase}.ckpt"
@@ -299,7 +328,7 @@ def run_group(
 class Fitted(NamedTuple):
     """What came of a fit."""
 
-    sections: list[bytes]  # of a file
+    coded: Any  # the sections of a file; of a group of frames its part of a code
     lmbda: float
     loss: float
     seconds: float  # of the whole group, without compilation, like the two below
@@ -325,10 +354,11 @@ def fitted(group: Group, finished: Run) -> list[Fitted]:
         params = jax.tree.map(lambda array, i=i: array[i], best)
         lmbda = float(finished.tasks.lmbda[i])
         loss = losses[i] if np.isfinite(losses[i]) else finished.states.loss[i]
-        signal = jnp.asarray(one.signal, jnp.float32) / 255
+        signal = traced(one.signal)
         search = parameter_steps.search
         code = one.codec.quantize(params, one.base, signal, lmbda, one.config, search)
-        sections = list(one.codec.write(code, one.base).values())
+        whole = one.codec.groups is None
+        coded = list(one.codec.write(code, one.base).values()) if whole else code
         times = finished.seconds, finished.seconds_compile, finished.steps
-        done.append(Fitted(sections, lmbda, float(loss), *times))
+        done.append(Fitted(coded, lmbda, float(loss), *times))
     return done

@@ -11,7 +11,7 @@ import numpy as np
 
 from overfit.errors import UserError
 from overfit.io.atomic import atomic_folder, atomic_write, check_folder_output
-from overfit.io.clips import Clip, rgb_frames
+from overfit.io.clips import Clip, ClipShape, rgb_frame, rgb_frames
 from overfit.io.images import save_image
 
 _PLANAR = (".y4m", ".yuv")  # hold 4:2:0 samples as they are
@@ -50,25 +50,40 @@ def save_clip(path: str | os.PathLike[str], clip: Clip) -> None:
       UserError: `path` cannot be written, names no known format, or one that cannot hold the clip.
     """
     check_clip_output(path, clip.format)
+    if clip.format == "rgb":
+        save_frames(path, rgb_frames(clip))
+    else:
+        save_planes(path, clip.shape, zip(*clip.planes, strict=True))
+
+
+def save_planes(
+    path: str | os.PathLike[str], shape: ClipShape, frames: Iterable[tuple[np.ndarray, ...]]
+) -> None:
+    """Writes y, u, v of the frames of a 4:2:0 clip as they come, like `save_clip`.
+
+    Raises:
+      UserError: as there; what raises in `frames` leaves nothing behind, either.
+    """
+    check_clip_output(path, "yuv420")
     name = os.fspath(path)
     extension = os.path.splitext(name.rstrip(os.sep))[1].lower()
     if extension not in _PLANAR:
-        save_frames(name, rgb_frames(clip))
+        save_frames(name, map(rgb_frame, frames))
         return
     with atomic_write(name) as file:
         if extension == ".y4m":
-            file.write(_y4m_header(clip))
-        for frame in zip(*clip.planes, strict=True):
+            file.write(_y4m_header(shape))
+        for frame in frames:
             if extension == ".y4m":
                 file.write(b"FRAME\n")
             for plane in frame:
                 file.write(np.ascontiguousarray(plane).data)
 
 
-def _y4m_header(clip: Clip) -> bytes:
+def _y4m_header(shape: ClipShape) -> bytes:
     """Chroma lies where H.264 and HEVC have it unless they say otherwise (see colour.py)."""
-    rate = f"{clip.fps.numerator}:{clip.fps.denominator}"
-    return f"YUV4MPEG2 W{clip.width} H{clip.height} F{rate} Ip A1:1 C420mpeg2\n".encode()
+    rate = f"{shape.fps.numerator}:{shape.fps.denominator}"
+    return f"YUV4MPEG2 W{shape.width} H{shape.height} F{rate} Ip A1:1 C420mpeg2\n".encode()
 
 
 def save_frames(path: str | os.PathLike[str], frames: Iterable[np.ndarray]) -> None:

@@ -85,16 +85,25 @@ def rgb_frames(clip: Clip) -> Iterator[np.ndarray]:
     That is what HD video has, and what a 4:2:0 file does not say.
     """
     for frame in zip(*clip.planes, strict=True):
-        yield (
-            frame[0]
-            if clip.format == "rgb"
-            else colour.yuv420_to_rgb(*frame, matrix=colour.BT709, full_range=False)
-        )
+        yield frame[0] if clip.format == "rgb" else rgb_frame(frame)
+
+
+def rgb_frame(frame: tuple[np.ndarray, ...]) -> np.ndarray:
+    """uint8 [H, W, 3] of y, u, v, as by `rgb_frames`."""
+    return colour.yuv420_to_rgb(*frame, matrix=colour.BT709, full_range=False)
 
 
 def as_rgb(clip: Clip) -> Clip:
     """The clip in RGB, see `rgb_frames`."""
     return clip if clip.format == "rgb" else Clip((np.stack(list(rgb_frames(clip))),), clip.fps)
+
+
+def as_yuv420(clip: Clip) -> Clip:
+    """The clip in 4:2:0, by BT.709 and limited range as in `rgb_frames`."""
+    if clip.format == "yuv420":
+        return clip
+    frames = [colour.rgb_to_yuv420(f, colour.BT709, full_range=False) for f in clip.planes[0]]
+    return Clip(tuple(np.stack(planes) for planes in zip(*frames, strict=True)), clip.fps)
 
 
 def is_clip(path: str) -> bool:
@@ -112,7 +121,12 @@ class _Source(NamedTuple):
     frames: Iterator[np.ndarray]
 
 
-def load_clip(path: str | os.PathLike[str], frames: int | None = None) -> Clip:
+def load_clip(
+    path: str | os.PathLike[str],
+    frames: int | None = None,
+    size: str | None = None,
+    fps: str | None = None,
+) -> Clip:
     """Reads a clip, or the first `frames` frames of it.
 
     Args:
@@ -121,15 +135,16 @@ def load_clip(path: str | os.PathLike[str], frames: int | None = None) -> Clip:
         frame rate in its name (`name_416x240_50fps.yuv`; vooya's convention, which most data sets
         follow), either of these compressed by xz, or any video that PyAV decodes to 8-bit 4:2:0
         or RGB.
+      size, fps: of a raw file, say "416x240" and "29.97", instead of what its name has.
 
     Raises:
       UserError: the file cannot be read, is damaged, is not 8-bit 4:2:0 or RGB, or is shorter
-        than `frames`.
+        than `frames`; there is no such size or frame rate.
     """
     name = os.fspath(path)
     if frames is not None and frames < 1:
         raise UserError(f"cannot read {frames} frames of '{name}'; ask for at least one")
-    with _open(name) as source:
+    with _open(name, _RawName(size, fps)) as source:
         shape = ClipShape(source.format, 0, source.height, source.width, source.fps)
         sizes = [math.prod(plane) for plane in shape.plane_shapes]
         one_frame = np.dtype((np.uint8, sum(sizes)))
@@ -148,19 +163,28 @@ def load_clip(path: str | os.PathLike[str], frames: int | None = None) -> Clip:
     )
 
 
+class _RawName(NamedTuple):
+    """What is known of a raw file beside its name."""
+
+    size: str | None
+    fps: str | None
+
+
 @contextlib.contextmanager
-def _open(name: str) -> Iterator[_Source]:
+def _open(name: str, raw: _RawName) -> Iterator[_Source]:
     """The reader for a file of that name; what goes wrong inside becomes a UserError."""
     plain, packed = os.path.splitext(name)
     packed = packed.lower() == ".xz"
     extension = os.path.splitext(plain if packed else name)[1].lower()
+    if any(raw) and extension != ".yuv":
+        raise UserError(f"a size and a frame rate are for raw .yuv files, and not for '{name}'")
     try:
         if os.path.isdir(name):
             yield _folder(name)
         elif extension in (".y4m", ".yuv"):
             opened = lzma.open(name) if packed else open(name, "rb")
             with cast(IO[bytes], opened) as file:
-                yield (_y4m if extension == ".y4m" else _raw)(file, name)
+                yield _y4m(file, name) if extension == ".y4m" else _raw(file, name, raw)
         elif packed:
             raise UserError(
                 f"cannot read '{name}': of the files compressed by xz only .yuv.xz and .y4m.xz are "
@@ -252,20 +276,24 @@ def _y4m(file: IO[bytes], name: str) -> _Source:
     return _Source("yuv420", height, width, fps, frames())
 
 
-def _raw(file: IO[bytes], name: str) -> _Source:
+def _raw(file: IO[bytes], name: str, known: _RawName) -> _Source:
     """Name convention: https://www.offminor.de/vooya-usage.html."""
     stem = os.path.basename(name)
-    found = re.search(r"(\d+)x(\d+)", stem)
+    if known.size is not None and not re.fullmatch(r"\d+x\d+", known.size):
+        raise UserError(f"a size is WxH, say 416x240, not '{known.size}'")
+    if known.fps is not None and not re.fullmatch(r"\d+(\.\d+)?", known.fps):
+        raise UserError(f"a frame rate is a number, say 50 or 29.97, not '{known.fps}'")
+    found = re.search(r"(\d+)x(\d+)", known.size or stem)
     if not found:
         raise UserError(
             f"'{name}' has no size in its name, and a raw file tells it nowhere else; rename it, "
-            "say name_416x240_50fps.yuv"
+            "say name_416x240_50fps.yuv, or give its size"
         )
     number = r"(\d+(?:\.\d+)?)"
     rate = re.search(number + "(?:fps|hz)", stem, re.IGNORECASE) or re.match(
-        f"_(?!420[_.]){number}[_.]", stem[found.end() :]
+        f"_(?!420[_.]){number}[_.]", stem[found.end() :] if known.size is None else ""
     )
-    if not rate:
+    if not rate and known.fps is None:
         raise UserError(
             f"'{name}' has no frame rate in its name, and a raw file tells it nowhere else; rename "
             f"it, say name_{found[0]}_50fps.yuv"
@@ -280,7 +308,8 @@ def _raw(file: IO[bytes], name: str) -> _Source:
             f"'{name}' is '{other[0].lstrip('_')}' by its name, and only 8-bit 4:2:0 is supported; "
             "convert it (ffmpeg -pix_fmt yuv420p)"
         )
-    height, width, fps = int(found[2]), int(found[1]), _frame_rate(rate[1])
+    fps = _frame_rate(known.fps or (rate[1] if rate else ""))
+    height, width = int(found[2]), int(found[1])
     _check_geometry(height, width, fps, name)
 
     def frames() -> Iterator[np.ndarray]:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from overfit.io.clips import Clip
+from overfit.io.clips import Clip, as_yuv420
 from overfit.metrics.ms_ssim import ms_ssim
-from overfit.metrics.psnr import clip_psnr, mse, psnr, yuv_psnr
+from overfit.metrics.psnr import clip_psnr, mse, planes_psnr, psnr
 
 
 def quality(signal, decoded) -> dict[str, float | None]:
@@ -12,7 +12,7 @@ def quality(signal, decoded) -> dict[str, float | None]:
 
     Images, uint8 [H, W, C], and RGB clips: over all samples and channels; of a clip the mean over
     its frames of the frames' PSNR. 4:2:0 clips: PSNR per plane likewise and weighted 6:1:1, and no
-    RGB figures.
+    RGB figures. So also for RGB clips that were coded in 4:2:0.
     """
     if not isinstance(signal, Clip):
         return {
@@ -20,9 +20,10 @@ def quality(signal, decoded) -> dict[str, float | None]:
             "psnr": psnr(signal, decoded),
             "ms_ssim": ms_ssim(signal, decoded),
         }
-    pairs = list(zip(signal.planes, decoded.planes, strict=True))
+    if decoded.format == "yuv420":
+        signal = as_yuv420(signal)
     if signal.format == "rgb":
-        ((a, b),) = pairs
+        (a,), (b,) = signal.planes, decoded.planes
         values = [ms_ssim(x, y) for x, y in zip(a, b, strict=True)]
         defined = [value for value in values if value is not None]
         return {
@@ -30,6 +31,5 @@ def quality(signal, decoded) -> dict[str, float | None]:
             "psnr": clip_psnr(a, b),
             "ms_ssim": float(np.mean(defined)) if defined else None,
         }
-    y, u, v = (clip_psnr(a, b) for a, b in pairs)
-    figures = {"psnr_y": y, "psnr_u": u, "psnr_v": v, "psnr_yuv": yuv_psnr(y, u, v)}
+    figures = planes_psnr(signal.planes, decoded.planes)
     return {"mse": None, "psnr": None, "ms_ssim": None} | figures

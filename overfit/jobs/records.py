@@ -77,6 +77,8 @@ def decode_file(data: bytes, codec: str, shape) -> Any:
         from overfit.decoding import decode
 
         decoded = decode(data)
+        if isinstance(decoded, Clip):
+            return decoded
         if isinstance(shape, ClipShape):
             return Clip((decoded,), shape.fps)
         return np.reshape(decoded, shape)

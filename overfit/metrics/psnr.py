@@ -83,6 +83,12 @@ def yuv_psnr(y: float, u: float, v: float) -> float:
     return mean_psnr((y, u, v), (6, 1, 1))
 
 
+def planes_psnr(original: Sequence[np.ndarray], decoded: Sequence[np.ndarray]) -> dict[str, float]:
+    """psnr_y, psnr_u, psnr_v and psnr_yuv in dB of a 4:2:0 clip, see `clip_psnr` and `yuv_psnr`."""
+    y, u, v = (clip_psnr(a, b) for a, b in zip(original, decoded, strict=True))
+    return {"psnr_y": y, "psnr_u": u, "psnr_v": v, "psnr_yuv": yuv_psnr(y, u, v)}
+
+
 def clip_psnr(a: np.ndarray, b: np.ndarray) -> float:
     """PSNR of a clip in dB: mean over its frames of the PSNR of each.
 

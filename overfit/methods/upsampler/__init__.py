@@ -1,9 +1,11 @@
 """Online-trained upsampler over x265 (Klopp et al., ICCV 2021), fitted to a group of frames."""
 
-from overfit.method import Method, deferred
+from overfit.method import Groups, Method, deferred
 from overfit.methods.upsampler.config import PRESETS
+from overfit.methods.upsampler.quantizer import lmbda_of, qp_of
 
 _MODEL, _CODEC = "overfit.methods.upsampler.model", "overfit.methods.upsampler.codec"
+_PREPARATION = "overfit.methods.upsampler.preparation"
 
 METHOD = Method(
     name="upsampler",
@@ -17,4 +19,16 @@ METHOD = Method(
     macs=deferred("overfit.methods.upsampler.complexity", "macs"),
     describe=deferred(_CODEC, "describe"),
     presets=PRESETS,
+    frames=deferred(_CODEC, "frames"),
+    groups=Groups(
+        prepare=deferred(_PREPARATION, "encode_base"),
+        signals=deferred(_PREPARATION, "groups"),
+        assemble=deferred(_CODEC, "assemble"),
+        lmbda=lmbda_of,
+        qp=qp_of,
+        steps=lambda config: config.training.steps,
+        chained=lambda config: config.latency == "zero",
+        after=deferred(_CODEC, "after"),
+    ),
+    networks=deferred(_MODEL, "folded"),
 )

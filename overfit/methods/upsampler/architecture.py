@@ -103,4 +103,4 @@ def parameter_shapes(config: Config) -> dict[str, dict[str, tuple[int, ...]]]:
 
 def is_shift(name: str) -> bool:
     """Whether an array is added rather than multiplied."""
-    return name.rpartition(".")[2].startswith("shift")
+    return name.rpartition("/")[2].startswith("shift")

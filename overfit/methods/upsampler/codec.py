@@ -2,30 +2,32 @@
 
 Sections:
     "header"       the clip's shape, the architecture, what a decoder must have
-    "networks"     one folded network per group, as integers added to the network known before it
+    "networks"     one folded network per group, as integers
     "base_stream"  x265's or x264's stream
 
-Known before a network is the base, or nothing; with zero latency, the network before it.
+Networks are coded as changes of the base, if there is one; with zero latency, all but the first as
+changes of the network before.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from overfit import settings
+from overfit.bases.base import Base
 from overfit.coding import laplace
-from overfit.coding.parameters import Quantized, code_array
+from overfit.coding.parameters import Change, Prior, Quantized, code_array, code_change
 from overfit.errors import UserError
 from overfit.io.clips import Clip, ClipShape
 from overfit.methods.upsampler import preparation
 from overfit.methods.upsampler.architecture import parameter_shapes
 from overfit.methods.upsampler.complexity import macs
 from overfit.methods.upsampler.config import Config
-from overfit.methods.upsampler.header import Header, identity, read_header, write_header
+from overfit.methods.upsampler.header import Header, read_header, write_header
 from overfit.methods.upsampler.inference import Network, restore
 
-Delta = dict[str, dict[str, Quantized]]  # {network: {array: integers}}
+Parameters = dict[str, dict[str, Quantized | Change]]  # {network: {array: integers}}
 
 
 class Code(NamedTuple):
@@ -34,7 +36,7 @@ class Code(NamedTuple):
     config: Config  # as far as a decoder needs it
     shape: ClipShape
     base: preparation.Base
-    networks: list[Delta]  # of the groups; with zero latency of all but the last
+    networks: list[Parameters]  # of the groups; with zero latency of all but the last
 
 
 def networks_due(frames: int, config: Config) -> int:
@@ -47,35 +49,71 @@ def networks_due(frames: int, config: Config) -> int:
 
 
 def assemble(
-    clip_shape: ClipShape, base: preparation.Base, networks: list[Delta], config: Config
+    clip_shape: ClipShape, base: preparation.Base, networks: list[Parameters], config: Config
 ) -> Code:
     """The code of a clip from what `quantize` gave for each of its groups, in order."""
     return Code(config, clip_shape, base, networks[: networks_due(clip_shape.frames, config)])
 
 
-def _code_networks(coder, networks: list[Delta] | None, count: int, config: Config) -> list[Delta]:
-    """Writes the networks with an encoder, or reads `count` of them with a decoder (None)."""
-
-    def one(delta: Delta | None) -> Delta:
-        return {
-            name: {
-                array: code_array(coder, None if delta is None else delta[name][array], shape)
-                for array, shape in own.items()
-            }
-            for name, own in parameter_shapes(config).items()
-        }
-
-    return [one(delta) for delta in networks or [None] * count]
+def after(network: Parameters) -> Base:
+    """What the group after one with that network starts from, where groups are chained."""
+    arrays = {
+        f"{name}/{array}": Prior(value.absolute(), _spread(value))
+        for name, own in network.items()
+        for array, value in own.items()
+    }
+    return Base("upsampler", {}, arrays, {})
 
 
-def write(code: Code, base: Network | None) -> dict[str, bytes]:
+def _spread(value: Quantized | Change) -> int:
+    """Of an array's next change, in integers: as before, or a quarter of the mean magnitude."""
+    if isinstance(value, Change):
+        return value.prior.spread
+    mean = int(np.abs(value.k).sum()) // max(value.k.size, 1)
+    return 4 * (mean.bit_length() - value.e - 2 + 16)
+
+
+def _code_network(coder, network: Parameters | None, config: Config, known: Base | None):
+    """Writes the network with an encoder, or reads one with a decoder (network None)."""
+
+    def code(name: str, array: str, shape: tuple[int, ...]):
+        value: Any = network and network[name][array]
+        if known is None:
+            return code_array(coder, value, shape)
+        return code_change(coder, value, known.arrays[f"{name}/{array}"])
+
+    return {
+        name: {array: code(name, array, shape) for array, shape in own.items()}
+        for name, own in parameter_shapes(config).items()
+    }
+
+
+def _code_networks(
+    coder, networks: list[Parameters] | None, count: int, config: Config, base: Base | None
+) -> list[Parameters]:
+    """Likewise all networks, or `count` of them."""
+    if base is not None:
+        check_base(base, config)
+    done, known = [], base
+    for network in networks or [None] * count:
+        done.append(_code_network(coder, network, config, known))
+        if config.latency == "zero":
+            known = after(done[-1])
+    return done
+
+
+def check_base(base: Base, config: Config) -> None:
+    """Raises UserError unless a base has the networks of a configuration."""
+    if base.shapes() != parameter_shapes(config):
+        raise UserError("the base has other networks than this: another preset or --set")
+
+
+def write(code: Code, base: Base | None) -> dict[str, bytes]:
     """{section: bytes}, in file order. Raises UserError for a clip that is too large."""
     networks = laplace.Encoder()
-    _code_networks(networks, code.networks, len(code.networks), code.config)
+    _code_networks(networks, code.networks, len(code.networks), code.config, base)
     stream = code.base.stream
-    header = Header(
-        code.config, code.shape, stream.codec, code.base.blocks, stream.checksum, identity(base)
-    )
+    header = Header(code.config, code.shape, stream.codec, code.base.blocks, stream.checksum)
     return {
         "header": write_header(header),
         "networks": networks.finish(),
@@ -83,52 +121,48 @@ def write(code: Code, base: Network | None) -> dict[str, bytes]:
     }
 
 
-def _read_networks(sections: list[bytes]) -> tuple[Header, list[Delta]]:
+def read(sections: list[bytes], base: Base | None) -> Code:
+    """The inverse of `write`. Raises UserError on damaged data."""
     header = read_header(sections[0], len(sections[2]))
     count = networks_due(header.shape.frames, header.config)
-    return header, _code_networks(laplace.Decoder(sections[1]), None, count, header.config)
-
-
-def read(sections: list[bytes], base: Network | None) -> Code:
-    """The inverse of `write`. Raises UserError on damaged data, and for another base."""
-    header, networks = _read_networks(sections)
-    if header.base != identity(base):
-        raise UserError(
-            f"the file builds on the base {header.base.hex() or 'none'}, and the one given is "
-            f"{identity(base).hex() or 'none'}; install the version of overfit that has it"
-        )
+    coder = laplace.Decoder(sections[1])
+    networks = _code_networks(coder, None, count, header.config, base)
     return Code(header.config, header.shape, header.stream(sections[2]), networks)
 
 
 # -- Back to a clip --------------------------------------------------------------------------------
 
 
-def add(delta: Delta, known: Network | None) -> Network:
-    """The network of a group: float32, known before it or nothing, plus its own integers."""
+def decoders(code: Code, base: Base | None) -> Iterator[Network | None]:
+    """The network that each group is decoded with; None: the base picture, enlarged."""
+    if code.config.latency == "zero":
+        yield None if base is None else _values(network_of(base))
+    for network in code.networks:
+        yield _values(network)
+
+
+def network_of(base: Base) -> Parameters:
+    """The network of a base itself."""
+    found: Parameters = {}
+    for path, prior in base.arrays.items():
+        name, _, array = path.partition("/")
+        found.setdefault(name, {})[array] = prior.center
+    return found
+
+
+def _values(network: Parameters) -> Network:
     return {
-        name: {
-            array: value.value() if known is None else known[name][array] + value.value()
-            for array, value in own.items()
-        }
-        for name, own in delta.items()
+        name: {array: value.value() for array, value in own.items()}
+        for name, own in network.items()
     }
 
 
-def decoders(code: Code, base: Network | None) -> Iterator[Network | None]:
-    """The network that each group is decoded with; None: the base picture, enlarged."""
-    if code.config.latency == "zero":
-        known = base
-        yield known
-        for delta in code.networks:
-            known = add(delta, known)
-            yield known
-    else:
-        for delta in code.networks:
-            yield add(delta, base)
+def frames(sections: list[bytes], base: Base | None) -> Iterator[tuple[np.ndarray, ...]]:
+    """y, u, v of each frame, uint8. Raises UserError on damaged data."""
+    return _frames(read(sections, base), base)
 
 
-def frames(code: Code, base: Network | None) -> Iterator[tuple[np.ndarray, ...]]:
-    """y, u, v of each frame, uint8. Raises UserError for a damaged stream."""
+def _frames(code: Code, base: Base | None) -> Iterator[tuple[np.ndarray, ...]]:
     count, group = code.shape.frames, code.config.group
     networks, network = decoders(code, base), None
     for index, (decoded, blocks) in enumerate(preparation.seen(code.base, code.shape, code.config)):
@@ -140,32 +174,34 @@ def frames(code: Code, base: Network | None) -> Iterator[tuple[np.ndarray, ...]]
         yield preparation.planes(phases, code.shape.height, code.shape.width)
 
 
-def reconstruct(code: Code, base: Network | None) -> Clip:
+def reconstruct(code: Code, base: Base | None) -> Clip:
     """The clip as the decoder shows it."""
     planes = tuple(np.empty((code.shape.frames, *one), np.uint8) for one in code.shape.plane_shapes)
-    for index, frame in enumerate(frames(code, base)):
+    for index, frame in enumerate(_frames(code, base)):
         for plane, samples in zip(planes, frame, strict=True):
             plane[index] = samples
     return Clip(planes, code.shape.fps)
 
 
-def describe(sections: list[bytes], base: Network | None = None) -> dict:
+def describe(sections: list[bytes], base: Base | None = None) -> dict:
     """What the header and the networks say, for `overfit info`."""
-    del base
-    header, networks = _read_networks(sections)
-    shape, config = header.shape, header.config
+    code = read(sections, base)
+    shape, config = code.shape, code.config
     return {
         "width": shape.width,
         "height": shape.height,
         "frames": shape.frames,
         "channels": 3,
         "fps": float(shape.fps),
-        "base": header.base.hex() or None,
-        "base_codec": header.codec,
-        "blocks": header.blocks,
+        "groups": len(preparation.group_starts(shape.frames, config)),
+        "base_codec": code.base.stream.codec,
+        "blocks": code.base.blocks,
         "macs_per_pixel": macs((3, shape.height, shape.width), config)["total"],
         "params": sum(
-            array.k.size for delta in networks for own in delta.values() for array in own.values()
+            array.k.size
+            for own in code.networks
+            for arrays in own.values()
+            for array in arrays.values()
         ),
         "settings": {
             path: value

@@ -1,8 +1,8 @@
 """The header of an upsampler file: all that a decoder has to know before it reads the rest.
 
     width | height | frames | frames per second (numerator, denominator) | group   varints
-    flags (1 byte): 1 the denoiser of 2020, 2 zero latency, 4 x264, 8 blocks are used, 16 has a base
-    CRC-32 of the decoded base pictures (4 bytes, big-endian) | name of the base (8 bytes) if any
+    flags (1 byte): 1 the denoiser of 2020, 2 zero latency, 4 x264, 8 blocks are used
+    CRC-32 of the decoded base pictures (4 bytes, big-endian)
     architecture: upsampler: feature, position, denoiser | their inputs | attention
                   denoiser of 2020: luma, chroma
 
@@ -10,17 +10,13 @@ A network is its number of layers * 2 + (1 if the last is normalized), then a by
 "D", n for "Pn". Inputs are their number and their indices in `POSITION_INPUTS`, `DENOISER_INPUTS`.
 """
 
-import hashlib
 from fractions import Fraction
 from typing import NamedTuple
-
-import numpy as np
 
 from overfit.codecs.base_stream import BaseStream
 from overfit.coding.container import read_varint, write_varint
 from overfit.errors import UserError
 from overfit.io.clips import ClipShape
-from overfit.methods.upsampler import inference
 from overfit.methods.upsampler.architecture import networks
 from overfit.methods.upsampler.config import Config, DenoiserConfig, Network, UpsamplerConfig
 from overfit.methods.upsampler.preparation import Base
@@ -29,8 +25,7 @@ MAX_SIDE = 1 << 14  # px
 MAX_SAMPLES = 1 << 32  # of a clip: bounds what a damaged header can ask for
 POSITION_INPUTS = ("features", "phasors")
 DENOISER_INPUTS = ("pixels", "coordinates", "features")
-_DENOISER, _ZERO, _X264, _BLOCKS, _BASE = (1 << i for i in range(5))
-_NAME = 8  # bytes of a base's name
+_DENOISER, _ZERO, _X264, _BLOCKS = (1 << i for i in range(4))
 
 
 class Header(NamedTuple):
@@ -41,23 +36,10 @@ class Header(NamedTuple):
     codec: str  # "x265" or "x264"
     blocks: bool
     checksum: int
-    base: bytes  # its name, or nothing
 
     def stream(self, data: bytes) -> Base:
         """The base that the header describes, with its stream."""
         return Base(BaseStream(self.codec, self.checksum, data), self.blocks)
-
-
-def identity(base: inference.Network | None) -> bytes:
-    """The name of a base: the beginning of its content's hash; nothing for none."""
-    if base is None:
-        return b""
-    digest = hashlib.sha256()
-    for name in sorted(base):
-        for array in sorted(base[name]):
-            values = np.asarray(base[name][array], "<f4")
-            digest.update(f"{name}.{array} {values.shape}".encode() + values.tobytes())
-    return digest.digest()[:_NAME]
 
 
 def _check_size(shape: ClipShape) -> bool:
@@ -81,10 +63,9 @@ def write_header(header: Header) -> bytes:
         | _ZERO * (config.latency == "zero")
         | _X264 * (header.codec == "x264")
         | _BLOCKS * header.blocks
-        | _BASE * bool(header.base)
     )
     out = b"".join(map(write_varint, (*numbers, *fps, config.group))) + bytes([flags])
-    out += header.checksum.to_bytes(4, "big") + header.base
+    out += header.checksum.to_bytes(4, "big")
     if isinstance(config, DenoiserConfig):
         return out + _network(config.luma) + _network(config.chroma)
     position = [POSITION_INPUTS.index(name) for name in config.position_inputs]
@@ -145,7 +126,6 @@ def read_header(data: bytes, stream_length: int) -> Header:
         )
     flags = reader.byte()
     checksum = int.from_bytes(reader.take(4), "big")
-    base = reader.take(_NAME) if flags & _BASE else b""
     latency = "zero" if flags & _ZERO else "offline"
     try:
         if flags & _DENOISER:
@@ -165,4 +145,4 @@ def read_header(data: bytes, stream_length: int) -> Header:
     except ValueError as error:
         raise UserError(f"the file's header is damaged: {error}") from error
     codec = "x264" if flags & _X264 else "x265"
-    return Header(config, shape, codec, bool(flags & _BLOCKS), checksum, base)
+    return Header(config, shape, codec, bool(flags & _BLOCKS), checksum)

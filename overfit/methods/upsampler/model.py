@@ -51,14 +51,15 @@ OPS = wiring.Ops(jnp, _pointwise, _channelwise)
 
 
 def init(key, signal: Signal, base, config: Config):
-    """Parameters to start from: the base, a folded network, or random ones and no residual.
+    """Parameters to start from: the base, folded networks, or random ones and no residual.
 
     Random weights are PyTorch's default, uniform in +-1 / sqrt(fan_in); those of the last layers
     are zero, so that a fit starts at the bilinear picture.
     """
     if base is not None:
-        statistics = _statistics(normalization.folded(base), signal, config, _sparse(signal))
-        return normalization.unfold(base, statistics, config)
+        weights = normalization.folded(base.networks)
+        statistics = _statistics(weights, signal, config, _sparse(signal))
+        return normalization.unfold(base.networks, statistics, config)
     found = networks(config)
     # One draw for all: every draw of another size takes as long to compile as a layer.
     uniform = jax.random.uniform(key, (_weights(found),), minval=-1.0)

@@ -21,6 +21,7 @@ from overfit.methods.upsampler.architecture import networks
 from overfit.methods.upsampler.config import Config
 
 _EPSILON = 1e-5  # added to variances, as PyTorch does
+_CONSTANT = 1e-6  # of the mean square: what float32 cannot tell from no variance
 
 Params = dict[str, dict[str, jax.Array]]  # {network: {array: values}}
 
@@ -33,8 +34,12 @@ class Moments(NamedTuple):
 
     @property
     def deviation(self) -> jax.Array:
+        """1 of a channel that is constant up to rounding: a group whose successor has it in use (a
+        group of one frame has one t) must not leave weights and shifts to it that explode there.
+        """
         variance = jnp.maximum(self.square - jnp.square(self.mean), 0.0)
-        return jnp.sqrt(variance + _EPSILON)
+        constant = variance < _CONSTANT * (1e-2 + self.square)
+        return jnp.where(constant, 1.0, jnp.sqrt(variance + _EPSILON))
 
 
 Statistics = dict[tuple[str, int], Moments]  # by network and layer

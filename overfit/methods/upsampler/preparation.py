@@ -4,6 +4,7 @@ Encoder and decoder get the decoded pictures and the block features from the str
 function, so that they agree to the last bit.
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -158,19 +159,19 @@ def seen(base: Base, shape: ClipShape, config: Config) -> Iterator[tuple[np.ndar
         yield phases(frame, own.height, own.width), blocks
 
 
-def groups(clip: Clip, base: Base, config: Config) -> list[Group]:
-    """The groups of a clip with its base, as the fit takes them."""
+def groups(clip: Clip, base: Base, config: Config) -> Iterator[Group]:
+    """The groups of a clip with its base, as the fit takes them, each made when it is asked for."""
     height, width = padded_size(clip.shape)
     own = base_shape(clip.shape, config)
     channels = CHANNELS if uses_features(config) else 0
-    original = np.empty((clip.frames, 6, height // 2, width // 2), np.uint8)
-    decoded = np.empty((clip.frames, 6, own.height // 2, own.width // 2), np.uint8)
-    blocks = np.empty((clip.frames, channels, own.height // 2, own.width // 2), np.float16)
     frames = zip(zip(*clip.planes, strict=True), seen(base, clip.shape, config), strict=True)
-    for index, (frame, inputs) in enumerate(frames):
-        original[index] = phases(frame, height, width)
-        decoded[index], blocks[index] = inputs
-    return [
-        Group(*(array[i : i + config.group] for array in (original, decoded, blocks)))
-        for i in group_starts(clip.frames, config)
-    ]
+    for start in group_starts(clip.frames, config):
+        count = min(config.group, clip.frames - start)
+        original = np.empty((count, 6, height // 2, width // 2), np.uint8)
+        decoded = np.empty((count, 6, own.height // 2, own.width // 2), np.uint8)
+        blocks = np.empty((count, channels, own.height // 2, own.width // 2), np.float16)
+        for index, (frame, inputs) in enumerate(itertools.islice(frames, count)):
+            original[index] = phases(frame, height, width)
+            decoded[index], blocks[index] = inputs
+        yield Group(original, decoded, blocks)
+    next(frames, None)  # checks that the stream ends here

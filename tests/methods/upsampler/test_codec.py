@@ -8,7 +8,7 @@ import pytest
 
 from overfit.codecs.base_stream import BaseStream
 from overfit.coding.container import write_varint
-from overfit.coding.parameters import quantize
+from overfit.coding.parameters import Change, quantize
 from overfit.errors import UserError
 from overfit.io.clips import ClipShape
 from overfit.methods.upsampler import codec, header, preparation
@@ -30,22 +30,32 @@ CONFIGS = dict(PRESETS) | {
 SHAPE = ClipShape("yuv420", 8, 33, 47, Fraction(30000, 1001))
 
 
-def random_delta(config, seed=0):
+def random_delta(config, seed=0, base=None):
+    """A network, or changes of a base."""
     rng = np.random.default_rng(seed)
+
+    def one(path, shape):
+        values, e = rng.normal(0, 0.3, shape), int(rng.integers(15))
+        if base is None:
+            return quantize(values, e)
+        prior = base.arrays[path]
+        return quantize(prior.center.value() + values, e, prior)
+
     return {
-        name: {
-            array: quantize(rng.normal(0, 0.3, shape), int(rng.integers(15)))
-            for array, shape in own.items()
-        }
+        name: {array: one(f"{name}/{array}", shape) for array, shape in own.items()}
         for name, own in parameter_shapes(config).items()
     }
 
 
-def code_of(config, codec_name="x265", blocks=True):
+def code_of(config, codec_name="x265", blocks=True, base=None):
     stream = BaseStream(codec_name, 0x12345678, b"no stream at all")
     count = len(preparation.group_starts(SHAPE.frames, config))
-    deltas = [random_delta(config, seed) for seed in range(count)]
-    return codec.assemble(SHAPE, preparation.Base(stream, blocks), deltas, config)
+    networks, known = [], base
+    for seed in range(count):
+        networks.append(random_delta(config, seed, known))
+        if config.latency == "zero":
+            known = codec.after(networks[-1])
+    return codec.assemble(SHAPE, preparation.Base(stream, blocks), networks, config)
 
 
 def same(delta, other):
@@ -74,41 +84,38 @@ def test_every_configuration_comes_back(config):
 def test_what_a_file_says_of_itself():
     about = codec.describe(list(codec.write(code_of(CONFIGS["short groups"]), None).values()))
     assert (about["width"], about["height"], about["frames"]) == (47, 33, 8)
-    assert (about["base_codec"], about["blocks"], about["base"]) == ("x265", True, None)
+    assert (about["base_codec"], about["blocks"], about["groups"]) == ("x265", True, 3)
     assert about["params"] == 3 * (2459 + 30 + 59 + 121)  # weights, and a shift per channel
     assert about["macs_per_pixel"] == 534.0
     assert about["settings"]["group"] == 3
 
 
-def test_offline_networks_add_to_the_base_and_those_without_latency_to_each_other():
-    known = {
-        name: {array: value.value() for array, value in own.items()}
-        for name, own in random_delta(KLOPP21, 9).items()
-    }
+def test_offline_networks_change_the_base_and_those_without_latency_each_other():
+    base = codec.after(random_delta(KLOPP21, 9))
+    for latency in ("short groups", "zero latency"):
+        code = code_of(CONFIGS[latency], base=base)
+        again = codec.read(list(codec.write(code, base).values()), base)
+        assert len(again.networks) == (3 if latency == "short groups" else 2)
+        # The third group's network is not even sent without latency: nothing follows it.
+        found = list(codec.decoders(again, base))
+        assert len(found) == 3
+        before = codec.network_of(base)["feature"]["w0"].value()
+        if latency == "zero latency":
+            assert np.array_equal(found.pop(0)["feature"]["w0"], before)
+        for network, sent in zip(found, again.networks, strict=True):
+            change = sent["feature"]["w0"]
+            assert isinstance(change, Change)
+            moved = np.float32(change.k * 2.0**-change.e)
+            np.testing.assert_allclose(network["feature"]["w0"], before + moved, atol=1e-6)
+            if latency == "zero latency":
+                before = network["feature"]["w0"]
+    assert next(codec.decoders(code_of(CONFIGS["zero latency"]), None)) is None
 
-    def first_weight(network):
-        return network["feature"]["w0"][0, 0]
 
-    offline, zero = code_of(CONFIGS["short groups"]), code_of(CONFIGS["zero latency"])
-    own = [first_weight(codec.add(delta, None)) for delta in offline.networks]
-    start = first_weight(known)
-    assert [first_weight(n) for n in codec.decoders(offline, known)] == [start + w for w in own]
-    # The third group's network is not even sent: nothing follows it.
-    assert len(offline.networks) == 3 and len(zero.networks) == 2
-    found = [first_weight(network) for network in codec.decoders(zero, known)]
-    np.testing.assert_allclose(found, [start, start + own[0], start + own[0] + own[1]], rtol=1e-6)
-    assert next(codec.decoders(zero, None)) is None
-
-
-def test_another_base_is_refused():
-    base = {"feature": {"w0": np.ones((2, 2), np.float32)}}
-    other = {"feature": {"w0": np.full((2, 2), 2, np.float32)}}
-    sections = list(codec.write(code_of(KLOPP21), base).values())
-    assert codec.read(sections, base).shape == SHAPE
-    assert codec.describe(sections)["base"] == header.identity(base).hex()
-    for wrong in (None, other):
-        with pytest.raises(UserError, match=f"builds on the base {header.identity(base).hex()}"):
-            codec.read(sections, wrong)
+def test_a_base_with_other_networks_is_refused():
+    base = codec.after(random_delta(PRESETS["klopp21-literal"]))
+    with pytest.raises(UserError, match="the base has other networks"):
+        codec.write(code_of(KLOPP21), base)
 
 
 # -- Damage ----------------------------------------------------------------------------------------

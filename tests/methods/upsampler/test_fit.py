@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from overfit.bases.base import start
 from overfit.codecs import hevc_blocks
 from overfit.codecs.base_stream import checksum, pictures
 from overfit.coding import container, parameters
@@ -27,7 +28,7 @@ from overfit.methods.upsampler.config import (
     Training,
     UpsamplerConfig,
 )
-from overfit.methods.upsampler.quantize import lmbda_of
+from overfit.methods.upsampler.quantizer import lmbda_of
 from overfit.metrics.psnr import psnr
 
 av = pytest.importorskip("av")
@@ -118,7 +119,7 @@ def offline():
     """(clip, code, sections, groups) of two groups of three frames."""
     clip = moving(6)
     coded = preparation.encode_base(clip, 30, SMALL)
-    groups = preparation.groups(clip, coded, SMALL)
+    groups = list(preparation.groups(clip, coded, SMALL))
     states = fitted(groups, SMALL, 60)
     assert np.asarray(states.failures).tolist() == [0, 0]
     deltas = [
@@ -219,8 +220,8 @@ def test_patches_come_from_the_frames_that_are_available():
 
 def test_a_network_equal_to_its_base_costs_next_to_nothing(offline):
     clip, code, sections, groups = offline
-    base = codec.add(code.networks[0], None)
-    params = INIT(jax.random.key(0), model.Signal(*map(jnp.asarray, groups[0])), base, SMALL)
+    base = codec.after(code.networks[0])
+    params = INIT(jax.random.key(0), model.Signal(*map(jnp.asarray, groups[0])), start(base), SMALL)
     delta = quantized(params, groups[0], SMALL, lmbda=1e-3, base=base)
     again = METHOD.write(codec.assemble(clip.shape, code.base, [delta] * 2, SMALL), base)
     assert len(again["networks"]) < len(sections[1]) / 3

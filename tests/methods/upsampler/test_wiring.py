@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from overfit.bases.base import Start
 from overfit.methods.upsampler import inference, model, normalization, preparation, wiring
 from overfit.methods.upsampler.architecture import networks, parameter_shapes, scale
 from overfit.methods.upsampler.config import PRESETS, Network, UpsamplerConfig
@@ -193,7 +194,7 @@ def test_statistics_are_those_of_all_frames():
 
 def test_a_fit_from_a_base_begins_with_the_base():
     group, base = random_group(SMALL), random_network(SMALL)
-    again = FOLDED(INIT(jax.random.key(0), group, base, SMALL), group, SMALL)
+    again = FOLDED(INIT(jax.random.key(0), group, Start(base, {}), SMALL), group, SMALL)
     for name, own in base.items():
         for array, values in own.items():
             np.testing.assert_allclose(again[name][array], values, rtol=1e-3, atol=1e-3)
