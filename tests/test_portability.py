@@ -19,20 +19,29 @@ GOLDEN = Path(__file__).parent / "golden"
 
 # Decodes files, writes them again from what it has read, and tells what it has seen.
 DECODE = """
-import hashlib, json, pathlib, sys
-from overfit import decoding
-from overfit.coding import container
+import hashlib, io, json, pathlib, sys
+from overfit import decoding, method
+from overfit.coding import clip_container, container
 answer = {}
 for path in sys.argv[1:]:
     data = pathlib.Path(path).read_bytes()
-    method, sections = decoding.open_sections(data)
-    code = method.read(sections, None)
+    if clip_container.is_clip(data):
+        reader = clip_container.Reader(io.BytesIO(data))
+        head, base, prefix, codec = reader.head, None, b"", method.load(reader.head.method)
+        parts = [reader.patch(i, len(codec.sections)) for i in range(head.count)]
+    else:
+        codec, sections = decoding.open_sections(data)
+        head, base, prefix = None, decoding.base_of(data), container.base_of(data)
+        parts = [sections]
+    codes = [codec.read(sections, base) for sections in parts]
     digest = hashlib.sha256()
-    for plane in code.latents:
-        digest.update(plane.astype(">i8").tobytes())
-    again = container.pack(method.name, list(method.write(code, None).values()))
-    image = method.reconstruct(code, None)
-    answer[path] = [digest.hexdigest(), again == data, int(image.astype(int).sum())]
+    for code in codes:
+        for plane in code.latents:
+            digest.update(plane.astype(">i8").tobytes())
+    parts = [list(codec.write(code, base).values()) for code in codes]
+    again = clip_container.pack(head, parts) if head else container.pack(codec.name, *parts, prefix)
+    brightness = sum(int(codec.reconstruct(code, base).astype(int).sum()) for code in codes)
+    answer[path] = [digest.hexdigest(), again == data, brightness]
 import numpy
 answer["jax"] = sorted(m for m in sys.modules if m.split(".")[0] in ("jax", "jaxlib", "flax"))
 answer["float"] = hashlib.sha256(
@@ -77,7 +86,7 @@ def run(code, *arguments, **environment) -> str:
     result = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         cwd=GOLDEN,  # not where an unpacked source could be imported from
-        env=os.environ | environment,
+        env=os.environ | {"OVERFIT_BASES": str(GOLDEN)} | environment,
         capture_output=True,
         text=True,
         timeout=120,

@@ -227,11 +227,11 @@ def parse(document: dict[str, Any], name: str) -> Sweep:
         )
     axes = _axes(document["axes"], document.get("tied", {}), document.get("when", {}))
     choices = next((axis.choices for axis in axes if axis.path == PRESET), (document.get(PRESET),))
-    if isinstance(choices, Range):
+    if isinstance(choices, Range) or not all(isinstance(choice, str) for choice in choices):
         raise UserError("the axis 'preset' must be a list of presets")
     sweep = Sweep(
         name=name,
-        preset=choices[0],
+        preset=str(choices[0]),
         axes=axes,
         set=document.get("set", {}),
         lmbdas=_numbers(document.get("lmbdas", Sweep.lmbdas), "lmbdas"),
