@@ -47,7 +47,9 @@ def gelu_table() -> np.ndarray:
 
 
 def _gelu(x: np.ndarray) -> np.ndarray:
-    y = gelu_table().take(x.astype(np.int64) + _GELU_RANGE, mode="clip")
+    index = x.astype(np.int64)
+    index += _GELU_RANGE
+    y = gelu_table().take(index, mode="clip")
     if x.size and np.maximum.reduce(x, axis=None) >= _GELU_RANGE:
         y += np.maximum(x - (_GELU_RANGE - 1), 0.0)
     return y
@@ -71,11 +73,17 @@ def _clamped(x: np.ndarray, limit: int) -> np.ndarray:
 
 
 class Layer(NamedTuple):
-    """float64 integers: w [out, in] and b [out, 1], and the modulation of FiLM or None."""
+    """w [out, in] and what is done to its sums: floor(gain * (w @ x) + b), b [out, 1]; float64.
 
-    w: np.ndarray  # 16 fractional bits
-    b: np.ndarray  # in the accumulator's fractional bits
-    modulation: tuple[np.ndarray, np.ndarray] | None  # scale (16 bits), shift (26 bits): [out, 1]
+    These are the format's integers with the rounding shift in them: gain, b and the w of all layers
+    but the first are multiplied by 2^-bits, and b has the half that rounds. Powers of two change no
+    digit, so every operation is as exact as on integers.
+    """
+
+    w: np.ndarray
+    gain: float  # 1 where w has it
+    b: np.ndarray
+    modulation: tuple[np.ndarray, np.ndarray] | None  # of FiLM, likewise: (gain, b), [out, 1]
     clamp: bool  # False where no context can drive the outputs beyond MAX_ACTIVATION
 
 
@@ -84,15 +92,16 @@ class IntegerNetwork(NamedTuple):
 
     layers: tuple[Layer, ...]
     activation: str
-    step: int  # quantization step, 16 fractional bits
-    reciprocal: int  # 2^16 / quantization step
-    scale_offset: int  # scale index of a raw output of 0, 24 fractional bits
+    location_gain: float  # of raw outputs to locations in 1/32 bins: 2^-21 * (2^16 / step)
+    scale_offset: float  # scale index of a raw output of 0, and the half that rounds
     max_scale_index: int
 
 
 # The scale is exp(-(raw + shift) / 2), so its index falls by 8 / (2 ln 2) per unit of the output.
 SCALE_SLOPE = round(laplace.SCALE_UNITS / (2 * np.log(2)) * (1 << 14))
+_INDEX_BITS = 24  # fractional bits of an index before it is rounded
 _SCALE_MAX = 150.0  # C3's upper clip of the scale, before division by the step
+_UNIT = 2.0**-WEIGHT_BITS
 
 
 def build(parameters, activation: str, q_units: tuple[int, int], log_scale_shift: int):
@@ -109,9 +118,10 @@ def build(parameters, activation: str, q_units: tuple[int, int], log_scale_shift
         accumulator = WEIGHT_BITS + (STEP_BITS if i == 0 else ACTIVATION_BITS)
         modulation = None
         if "scale" in layer and i < last:
+            shift_bits = WEIGHT_BITS + ACTIVATION_BITS
             modulation = (
-                _fixed(layer["scale"], WEIGHT_BITS)[:, None],
-                _fixed(layer["shift"], WEIGHT_BITS + ACTIVATION_BITS)[:, None],
+                _fixed(layer["scale"], WEIGHT_BITS)[:, None] * _UNIT,
+                _fixed(layer["shift"], shift_bits)[:, None] * _UNIT + 0.5,
             )
         bias = _fixed(layer["b"], accumulator)[:, None]
         w = _fixed(layer["w"], WEIGHT_BITS)
@@ -119,17 +129,21 @@ def build(parameters, activation: str, q_units: tuple[int, int], log_scale_shift
             ACTIVATION_BITS - accumulator
         )
         clamp = modulation is not None or reach >= MAX_ACTIVATION - 1
-        layers.append(Layer(w, bias, modulation, bool(clamp)))
+        step = ((numerator << STEP_BITS) + denominator // 2) // denominator
+        unit = 2.0 ** (ACTIVATION_BITS - accumulator)
+        w, gain = (w, step * unit) if i == 0 else (w * unit, 1.0)
+        layers.append(Layer(w, gain, bias * unit + 0.5, modulation, bool(clamp)))
         reach = min(reach + 1, MAX_ACTIVATION) * 2.0**-WEIGHT_BITS
     log2_step = np.log2(numerator / denominator)
     units, least = laplace.SCALE_UNITS, laplace.MIN_LOG2_SCALE
-    offset = units * (-least - log2_step) * 2.0**24
+    offset = units * (-least - log2_step) * 2.0**_INDEX_BITS
+    offset = int(np.floor(offset + 0.5)) - (SCALE_SLOPE * log_scale_shift << ACTIVATION_BITS)
     return IntegerNetwork(
         tuple(layers),
         activation,
-        ((numerator << STEP_BITS) + denominator // 2) // denominator,
-        (denominator << STEP_BITS) // numerator,
-        int(np.floor(offset + 0.5)) - (SCALE_SLOPE * log_scale_shift << ACTIVATION_BITS),
+        # ACTIVATION_BITS + STEP_BITS fractional bits, of which 5 stay: 1/32 of a bin.
+        ((denominator << STEP_BITS) // numerator) * 2.0 ** (5 - ACTIVATION_BITS - STEP_BITS),
+        offset * 2.0**-_INDEX_BITS + 0.5,
         int(units * (np.log2(_SCALE_MAX) - log2_step - least)),
     )
 
@@ -140,24 +154,33 @@ def _fixed(parameter: tuple[np.ndarray, int], bits: int) -> np.ndarray:
 
 
 def predict(network: IntegerNetwork, context: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(location in 1/32 bins, scale index), int64 [n], from latents in bins, float64 [taps, n]."""
-    x = _clamped(context, MAX_CONTEXT)
+    """(location in 1/32 bins, scale index), int64 [n], from latents in bins, float64 [taps, n].
+
+    Latents in the context must be within MAX_CONTEXT, see `seen`.
+    """
+    x = context
     last = len(network.layers) - 1
     for i, layer in enumerate(network.layers):
         x = layer.w @ x
-        if i == 0:
-            x = shift(x * network.step + layer.b, WEIGHT_BITS + STEP_BITS - ACTIVATION_BITS)
-        else:
-            x = shift(x + layer.b, WEIGHT_BITS)
+        if layer.gain != 1.0:
+            x *= layer.gain
+        x += layer.b
+        np.floor(x, out=x)
         if layer.clamp:
             x = _clamped(x, MAX_ACTIVATION)
         if i < last:
             if layer.modulation is not None:
-                scale, offset = layer.modulation
-                x = _clamped(shift(x * scale + offset, WEIGHT_BITS), MAX_ACTIVATION)
+                gain, b = layer.modulation
+                x *= gain
+                x += b
+                x = _clamped(np.floor(x, out=x), MAX_ACTIVATION)
             x = ACTIVATIONS[network.activation](x)
-    # ACTIVATION_BITS + STEP_BITS fractional bits, of which 5 stay: 1/32 of a bin.
-    location = shift(x[0] * network.reciprocal, ACTIVATION_BITS + STEP_BITS - 5)
-    index = shift(network.scale_offset - SCALE_SLOPE * x[1], 24)
+    location = np.floor(x[0] * network.location_gain + 0.5)
+    index = np.floor(x[1] * (-SCALE_SLOPE * 2.0**-_INDEX_BITS) + network.scale_offset)
     index = np.minimum(np.maximum(index, 0), network.max_scale_index)
     return location.astype(np.int64), index.astype(np.int64)
+
+
+def seen(latents: np.ndarray) -> np.ndarray:
+    """Latents in bins as contexts have them: within MAX_CONTEXT."""
+    return _clamped(latents, MAX_CONTEXT)

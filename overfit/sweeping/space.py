@@ -226,12 +226,12 @@ def parse(document: dict[str, Any], name: str) -> Sweep:
             "a sweep needs at least one axis below [axes] and a preset, as a key or as an axis"
         )
     axes = _axes(document["axes"], document.get("tied", {}), document.get("when", {}))
-    choices = next((axis.choices for axis in axes if axis.path == PRESET), None)
-    if isinstance(choices, Range):
+    choices = next((axis.choices for axis in axes if axis.path == PRESET), (document.get(PRESET),))
+    if isinstance(choices, Range) or not all(isinstance(choice, str) for choice in choices):
         raise UserError("the axis 'preset' must be a list of presets")
     sweep = Sweep(
         name=name,
-        preset=document[PRESET] if choices is None else choices[0],
+        preset=str(choices[0]),
         axes=axes,
         set=document.get("set", {}),
         lmbdas=_numbers(document.get("lmbdas", Sweep.lmbdas), "lmbdas"),

@@ -6,12 +6,14 @@ do not depend on each other run together. Grids of a clip are coded frame by fra
 which the frames of the clip need them. Encoder and decoder walk through the same code.
 """
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from overfit.coding import integer_network, laplace
+from overfit.coding.integer_network import seen
 from overfit.errors import UserError
 from overfit.methods.c3.architecture import (
     Offsets,
@@ -25,6 +27,7 @@ from overfit.methods.c3.config import Q_STEP_UNITS, C3Config
 
 MAX_LATENT = 1 << 20  # |latent| in bins
 _RESIZE_BITS = 12  # fractional bits of a resize weight
+_KEPT = 1 << 19  # positions of planes whose waves are kept
 _PREVIOUS_BITS = 6  # fractional bits that a resized latent keeps
 
 Shape = tuple[int, int]
@@ -63,56 +66,64 @@ def resized(plane: np.ndarray, shape: Shape) -> np.ndarray:
 
 
 class _Planes:
-    """Planes of the given shapes in one float32 array, each with a margin of zeros all around."""
+    """Planes of the given shapes in one array, each with a margin of zeros all around.
 
-    def __init__(self, shapes: list[Shape], margin: int):
+    All have rows of one pitch, so that a neighbor is at the same distance in every plane.
+    """
+
+    def __init__(self, shapes: Sequence[Shape], margin: int):
         self.shapes = shapes
-        self.pitches = [columns + 2 * margin for _, columns in shapes]
-        self.begins, size = [], 0
-        for (rows, _), pitch in zip(shapes, self.pitches, strict=True):
-            self.begins.append(size + margin * pitch + margin)
-            size += (rows + 2 * margin) * pitch
-        self.data = np.zeros(size, np.float32)
+        self.pitch = max(columns for _, columns in shapes) + 2 * margin
+        self.begins, self.size = [], 0
+        for rows, _ in shapes:
+            self.begins.append(self.size + margin * self.pitch + margin)
+            self.size += (rows + 2 * margin) * self.pitch
 
-    def view(self, i: int) -> np.ndarray:
-        """Plane i itself, [rows, columns]."""
-        (rows, columns), pitch, begin = self.shapes[i], self.pitches[i], self.begins[i]
-        last = begin + (rows - 1) * pitch + columns
-        stride = self.data.strides[0]
+    def zeros(self, dtype: type = np.float32) -> np.ndarray:
+        return np.zeros(self.size, dtype)
+
+    def view(self, data: np.ndarray, i: int) -> np.ndarray:
+        """Plane i in an array of this layout: [rows, columns]."""
+        (rows, columns), begin = self.shapes[i], self.begins[i]
+        last = begin + (rows - 1) * self.pitch + columns
+        stride = data.strides[0]
         return np.lib.stride_tricks.as_strided(
-            self.data[begin:last], (rows, columns), (pitch * stride, stride)
+            data[begin:last], (rows, columns), (self.pitch * stride, stride)
         )
 
-    def offsets(self, taps) -> np.ndarray:
-        """int64 [taps, planes]: distance of each tap in the array, for each plane."""
-        return np.asarray(
-            [[dy * pitch + dx for pitch in self.pitches] for dy, dx in taps], np.int64
-        ).reshape(len(taps), len(self.pitches))
+    def distances(self, taps: Offsets) -> list[int]:
+        """Of each tap in the array."""
+        return [dy * self.pitch + dx for dy, dx in taps]
 
-    def waves(self, context: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(indices in the array [n], their planes [n] or [1]), int64: plane by plane, row by row.
+    def waves(self, context: int) -> Iterable[np.ndarray]:
+        """Those of `_waves`; of small planes, as frames of clips are, kept for the next ones."""
+        layout = tuple(self.shapes), tuple(self.begins), self.pitch, context
+        return _kept_waves(*layout) if self.size <= _KEPT else _waves(*layout)
 
-        Without a context nothing depends on anything, but waves bound the memory all the same.
-        """
-        slope = context + 1
-        lengths = [columns + slope * (rows - 1) for rows, columns in self.shapes]
-        for t in range(max(lengths)):
-            active = [i for i, length in enumerate(lengths) if t < length]
-            indices = []
-            for i in active:
-                rows, columns = self.shapes[i]
-                first, last = max(0, -(-(t - columns + 1) // slope)), min(rows - 1, t // slope)
-                stride, origin = self.pitches[i] - slope, self.begins[i] + t
-                indices.append(
-                    np.arange(origin + first * stride, origin + last * stride + 1, stride)
-                )
-            if not any(index.size for index in indices):
-                continue  # grids with fewer columns than the slope have no position on some waves
-            if len(active) == 1:
-                yield indices[0], np.asarray(active)
-            else:
-                sizes = [index.size for index in indices]
-                yield np.concatenate(indices), np.repeat(active, sizes)
+
+def _waves(shapes, begins, pitch: int, context: int) -> Iterator[np.ndarray]:
+    """Indices in the array that are coded together, int64 [n]: plane by plane, row by row.
+
+    Without a context nothing depends on anything, but waves bound the memory all the same.
+    """
+    slope = context + 1
+    lengths = [columns + slope * (rows - 1) for rows, columns in shapes]
+    for t in range(max(lengths)):
+        active = [i for i, length in enumerate(lengths) if t < length]
+        indices = []
+        for i in active:
+            rows, columns = shapes[i]
+            first, last = max(0, -(-(t - columns + 1) // slope)), min(rows - 1, t // slope)
+            stride, origin = pitch - slope, begins[i] + t
+            indices.append(np.arange(origin + first * stride, origin + last * stride + 1, stride))
+        if not any(index.size for index in indices):
+            continue  # grids with fewer columns than the slope have no position on some waves
+        yield indices[0] if len(active) == 1 else np.concatenate(indices)
+
+
+@functools.lru_cache(maxsize=16)
+def _kept_waves(shapes, begins, pitch: int, context: int) -> list[np.ndarray]:
+    return list(_waves(shapes, begins, pitch, context))
 
 
 def steps(shapes) -> list[dict[int, int]]:
@@ -165,13 +176,14 @@ def code_steps(
             if not now:
                 continue
             planes = _group_planes(now, shapes, config)
-            contexts = _contexts(now, shapes, coded, config, places)
+            contexts = _contexts(planes, now, coded, config, places)
+            data, context = planes.zeros(), config.entropy.context
             if latents is not None:
                 for i, (grid, frame) in enumerate(now):
-                    planes.view(i)[:] = _frame(latents[grid], frame)
-            _code_group(coder, planes, contexts, network, config.entropy.context, latents is None)
+                    planes.view(data, i)[:] = _frame(latents[grid], frame)
+            data = _code_group(coder, planes, data, contexts, network, context, latents is None)
             for i, (grid, frame) in enumerate(now):
-                _frame(coded[grid], frame)[:] = planes.view(i)
+                _frame(coded[grid], frame)[:] = planes.view(data, i)
         yield coded
 
 
@@ -188,27 +200,28 @@ def _group_planes(now: list[tuple[int, int]], shapes, config: C3Config) -> _Plan
 class _Context(NamedTuple):
     """What a group sees beside its own frames: all of it is known before the first wave."""
 
-    data: np.ndarray  # in the layout of the group's own planes
+    data: np.ndarray  # float32, in the layout of the group's own planes
     taps: Offsets
 
 
-def _contexts(now, shapes, coded, config: C3Config, places: Places) -> list[_Context]:
+def _contexts(planes: _Planes, now, coded, config: C3Config, places: Places) -> list[_Context]:
     """The previous grid and the frame before, if they are looked at."""
     contexts, (grid, _) = [], now[0]
     if config.entropy.previous >= 0:
-        planes, order = _group_planes(now, shapes, config), coding_order(config)
+        order, data = coding_order(config), planes.zeros()
         position = order.index(grid)
         if position > 0:
-            planes.view(0)[:] = resized(coded[order[position - 1]], shapes[grid])
-        contexts.append(_Context(planes.data, full_offsets(config.entropy.previous)))
+            plane = resized(coded[order[position - 1]], planes.shapes[0])
+            planes.view(data, 0)[:] = plane
+        contexts.append(_Context(data, full_offsets(config.entropy.previous)))
     if frame_offsets(config, grid):
-        planes = _group_planes(now, shapes, config)
+        data = planes.zeros()
         for i, (each, frame) in enumerate(now):
             if frame > 0:
-                planes.view(i)[:] = coded[each][frame - 1]
+                planes.view(data, i)[:] = coded[each][frame - 1]
         top, left = places[grid] if grid < num_masks(config) else (0, 0)
         taps = tuple((top + dy, left + dx) for dy, dx in frame_offsets(config, grid))
-        contexts.append(_Context(planes.data, taps))
+        contexts.append(_Context(data, taps))
     return contexts
 
 
@@ -239,11 +252,14 @@ def latent_bits(
     for step in steps(shapes):
         for group in _groups(config):
             now = [(grid, step[grid]) for grid in group if grid in step]
+            if not now:
+                continue
             planes = _group_planes(now, shapes, config)
-            for index, _ in planes.waves(config.entropy.context) if now else ():
-                planes.data[index] = next(waves)
+            bits = planes.zeros(np.float64)
+            for index in planes.waves(config.entropy.context):
+                bits[index] = next(waves)
             for i, (grid, frame) in enumerate(now):
-                _frame(spent[grid], frame)[:] = planes.view(i)
+                _frame(spent[grid], frame)[:] = planes.view(bits, i)
     return spent
 
 
@@ -254,21 +270,29 @@ def _groups(config: C3Config) -> list[list[int]]:
     return [[grid] for grid in order] if alone else [order]
 
 
-def _code_group(coder, planes: _Planes, contexts: list[_Context], network, context, decode: bool):
-    """Codes all planes of one group, in place."""
-    own = planes.offsets(causal_offsets(context))
-    others = [(data, planes.offsets(taps)) for data, taps in contexts]
-    for index, plane in planes.waves(context):
-        seen = planes.data[index + own[:, plane]]
-        if others:
-            more = [data[index + offsets[:, plane]] for data, offsets in others]
-            seen = np.concatenate([seen, *more])
-        model = integer_network.predict(network, seen.astype(np.float64))
-        values = coder.code(None if decode else planes.data[index].astype(np.int64), *model)
+def _code_group(
+    coder, planes: _Planes, data, contexts: list[_Context], network, context: int, decode: bool
+) -> np.ndarray:
+    """Codes all planes of a group, of which data has the values, or zeros; the array with them."""
+    # All that is seen lies in one array, the group's own planes first.
+    if contexts:
+        data = np.concatenate([data, *(other.data for other in contexts)])
+    beyond = np.abs(data).max() > integer_network.MAX_CONTEXT
+    distances = planes.distances(causal_offsets(context))
+    for i, other in enumerate(contexts, 1):
+        distances += [i * planes.size + distance for distance in planes.distances(other.taps)]
+    taps = np.asarray(distances, np.int64)[:, None]
+    for index in planes.waves(context):
+        around = data.take(index + taps).astype(np.float64)
+        model = integer_network.predict(network, seen(around) if beyond else around)
+        coded = coder.code(None if decode else data[index].astype(np.int64), *model)
         if decode:
-            if np.maximum.reduce(np.abs(values)) > MAX_LATENT:
+            largest = np.maximum.reduce(np.abs(coded))
+            if largest > MAX_LATENT:
                 raise UserError("the file is damaged: a latent is out of range")
-            planes.data[index] = values
+            beyond = beyond or largest > integer_network.MAX_CONTEXT
+            data[index] = coded
+    return data
 
 
 def _network(parameters, grid: int, config: C3Config):

@@ -5,7 +5,6 @@ import functools
 import math
 import time
 import tracemalloc
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -26,10 +25,8 @@ from overfit.methods.c3.complexity import macs
 from overfit.methods.c3.config import CLIP_PRESETS, KODAK, C3Config, Entropy, Latents, Synthesis
 from overfit.metrics.psnr import psnr
 from overfit.nn import distributions
-from overfit.sweeping.space import read_sweep
 
 C3 = method.load("c3")
-SWEEPS = Path(__file__).parents[3] / "sweeps"
 # Programs that run a few times only: compiling them fast matters more than their speed.
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
@@ -465,15 +462,3 @@ def test_the_mean_color_is_where_a_fit_starts():
         config = settings.override(KODAK, {"start.mean_color": mean_color})
         start = jit(lambda key, config=config: model.init(key, signal, None, config)["synthesis"])
         np.testing.assert_allclose(start(jax.random.key(0))["b2"], expected_bias, atol=1e-6)
-
-
-def test_the_sweeps_are_the_nine_settings_of_the_paper():
-    found = set()
-    for name in CLIP_PRESETS:
-        sweep = read_sweep(SWEEPS / f"{name.replace('-', '_')}.toml")
-        assert sweep.preset == name
-        for setting in sweep.settings():
-            config = settings.override(CLIP_PRESETS[name], setting)
-            found.add((name, config.synthesis.per_frame, config.start.mean_color))
-    choices = ((True, True), (True, False), (False, True))
-    assert found == {(name, *choice) for name in CLIP_PRESETS for choice in choices}
