@@ -38,6 +38,13 @@ class Phase(NamedTuple):
     finish: Callable  # finish(params of this fit, params of `Method.init`) -> where to start
 
 
+class Encoder(NamedTuple):
+    """How latents start in a fit from a base, learned from the fits of a training."""
+
+    moments: Callable  # moments(params, signal, config) -> arrays that are added up over fits
+    solved: Callable  # solved(sums) -> {name: array}, which `init` finds in `bases.base.Start`
+
+
 class Plane(NamedTuple):
     """Some of the symbols in a file, as a picture."""
 
@@ -70,6 +77,7 @@ class Method(NamedTuple):
     presets: name -> config.
     inspect(code, base) -> Inspection: where the bits go; None where a method cannot tell.
     first_phase(config) -> Phase, or None where a config needs none; None for a method without any.
+    encoder: Encoder, or None for a method whose latents start as they do without a base.
     frames(sections, base) -> iterator of the uint8 frames of a clip, each as soon as the symbols
         that it needs are decoded; None for a method without clips.
     """
@@ -88,6 +96,7 @@ class Method(NamedTuple):
     inspect: Callable | None = None
     first_phase: Callable | None = None
     frames: Callable | None = None
+    encoder: Encoder | None = None
 
 
 def load(name: str) -> Method:
