@@ -311,7 +311,7 @@ def loss(params, base, signal, key, anneal: Anneal, lmbda, config: C3Config):
 def network_bits(params, base):
     """About what the changes of the networks against their base cost, in bits, shape ()."""
     costs = [
-        distributions.change_bits(params[network][name] - center, base.scales[network][name]).sum()
+        distributions.change_bits(params[network][name] - center, base.scales[network][name])
         for network, arrays in base.networks.items()
         for name, center in arrays.items()
     ]
