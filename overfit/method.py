@@ -39,6 +39,13 @@ class Phase(NamedTuple):
     finish: Callable  # finish(params of this fit, params of `Method.init`) -> where to start
 
 
+class Encoder(NamedTuple):
+    """How latents start in a fit from a base, learned from the fits of a training."""
+
+    moments: Callable  # moments(params, signal, config) -> arrays that are added up over fits
+    solved: Callable  # solved(sums) -> {name: array}, which `init` finds in `bases.base.Start`
+
+
 class Plane(NamedTuple):
     """Some of the symbols in a file, as a picture."""
 
@@ -95,6 +102,7 @@ class Method(NamedTuple):
     presets: name -> config.
     inspect(code, base) -> Inspection: where the bits go; None where a method cannot tell.
     first_phase(config) -> Phase, or None where a config needs none; None for a method without any.
+    encoder: Encoder, or None for a method whose latents start as they do without a base.
     frames(sections, base) -> iterator of the uint8 frames of a clip, each as soon as the symbols
         that it needs are decoded; None for a method without clips. Of groups: y, u, v of each.
     groups: how it fits clips in groups of frames, and these only; None for a method that fits
@@ -120,6 +128,7 @@ class Method(NamedTuple):
     frames: Callable | None = None
     groups: Groups | None = None
     networks: Callable | None = None
+    encoder: Encoder | None = None
 
 
 def load(name: str) -> Method:

@@ -26,6 +26,7 @@ from overfit.errors import UserError
 MAGIC, VERSION = b"OVB", 1
 _PREFIX = 8  # magic, version, CRC
 MAX_BYTES = 1 << 26  # of the arrays, unpacked: bounds what a damaged file can ask for
+ENCODER = "encoder"  # what its arrays are named by that no file and no decoder needs
 _WIDTHS = {1: "<i1", 2: "<i2", 4: "<i4"}  # bytes per integer -> NumPy's name of the type
 
 
@@ -39,11 +40,12 @@ class Base(NamedTuple):
     lmbdas: tuple[float, float] | None = None  # learned for those between; None: not known
 
     def shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
-        """{network: {array: shape}}."""
+        """{network: {array: shape}} of what files carry changes of."""
         found: dict[str, dict] = {}
         for path, prior in self.arrays.items():
             network, _, name = path.partition("/")
             found.setdefault(network, {})[name] = prior.center.k.shape
+        found.pop(ENCODER, None)
         return found
 
     def network(self, name: str) -> dict[str, Prior]:
@@ -146,6 +148,7 @@ class Start(NamedTuple):
 
     networks: dict[str, dict[str, np.ndarray]]  # float32
     scales: dict[str, dict[str, np.ndarray]]  # shape=(), float32: Laplace, of the changes
+    encoder: dict[str, np.ndarray] = {}  # float32; what latents start by, as the method has it
 
 
 def start(base: Base) -> Start:
@@ -156,4 +159,6 @@ def start(base: Base) -> Start:
         networks.setdefault(network, {})[name] = prior.center.value()
         scale = np.float32(2.0 ** (prior.spread / 4 - 16))
         scales.setdefault(network, {})[name] = np.asarray(scale)
-    return Start(networks, scales)
+    encoder = networks.pop(ENCODER, {})
+    scales.pop(ENCODER, None)
+    return Start(networks, scales, encoder)

@@ -26,6 +26,11 @@ def add_arguments(parser) -> None:
         help="each fit has a lambda between these; default: 2e-4,2e-2",
     )  # fmt: skip
     parser.add_argument(
+        "--rate", default="0.7,0.1", metavar="FIRST,LAST",
+        help="how much of the way an outer step takes, at the start and at the end; default: "
+        "0.7,0.1",
+    )  # fmt: skip
+    parser.add_argument(
         "--free", type=float, default=0.6, metavar="SHARE",
         help="of the outer steps, in whose fits changes cost nothing yet; default: 0.6",
     )  # fmt: skip
@@ -52,6 +57,9 @@ def run(arguments) -> dict:
     if not arguments.output.endswith(EXTENSION):
         raise UserError(f"a base is a file that ends in {EXTENSION}, not '{arguments.output}'")
     lmbdas = numbers(arguments.lmbdas, "--lmbdas")
+    rate = numbers(arguments.rate, "--rate")
+    if not 0 < min(rate) <= max(rate) <= 1:
+        raise UserError(f"--rate must be in (0, 1], not {arguments.rate}")
     plan = Plan(
         arguments.method,
         arguments.preset,
@@ -61,6 +69,7 @@ def run(arguments) -> dict:
         arguments.steps,
         arguments.crop,
         (lmbdas[0], lmbdas[-1]),
+        rate=(rate[0], rate[-1]),
         free=arguments.free,
         seed=arguments.seed,
         base=None if arguments.base == "none" else arguments.base,

@@ -49,7 +49,7 @@ def outer_step(
     states = fit.advance(states, tasks, steps, loss_fn, config)
     # On the host: a mean over instances that several devices share would be a collective outside of
     # any program, and those can wait for each other forever on CPU.
-    networks, scales = jax.tree.map(np.asarray, learned.start)
+    networks, scales, _ = jax.tree.map(np.asarray, learned.start)
     fitted = {name: jax.tree.map(np.asarray, states.best_params[name]) for name in networks}
     changes = jax.tree.map(lambda new, old: new - old, fitted, networks)
     moved = jax.tree.map(
@@ -63,4 +63,5 @@ def outer_step(
         scales,
         changes,
     )
-    return Learned(Start(moved, seen), learned.step + 1), fit.report(states, tasks)
+    start = learned.start._replace(networks=moved, scales=seen)
+    return Learned(start, learned.step + 1), fit.report(states, tasks)

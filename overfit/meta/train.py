@@ -16,7 +16,7 @@ from PIL import Image
 
 from overfit import settings
 from overfit.bases import library
-from overfit.bases.base import Base, Start
+from overfit.bases.base import ENCODER, Base, Start
 from overfit.bases.base import start as start_from
 from overfit.coding.parameters import Prior, quantize
 from overfit.engine import fit
@@ -46,6 +46,7 @@ class Plan(NamedTuple):
     rate: tuple[float, float] = (0.7, 0.1)  # of the outer step, at the start and at the end
     free: float = 0.6  # share of the outer steps in whose fits the networks have no rate yet
     wider: float = 4.0  # a crop has so many fewer pixels to pay for networks than a whole image
+    encoder_batches: int = 4  # of fits, at the end, by which latents are guessed from the image
     memory: float = 0.9  # share of the scales that an outer step keeps
     held_out: int = 8  # crops that are not trained on
     seed: int = 0
@@ -103,6 +104,8 @@ def train(
                 checkpoint.save(saved, learned)
         loss = float(np.mean(report.loss))
         progress(Progress(int(learned.step), plan.outer_steps, loss, outside))
+    encoder = _with_encoder(learned.start, images, plan).encoder
+    learned = learned._replace(start=learned.start._replace(encoder=encoder))
     return _base(learned, plan, [instance.name for instance in instances], curve)
 
 
@@ -186,10 +189,32 @@ def _look(begin: Start, held_out: list[np.ndarray], plan: Plan) -> float | None:
         crops.append(np.ascontiguousarray(image[top : top + plan.crop, left : left + plan.crop]))
     lmbdas = np.geomspace(*plan.lmbdas, len(crops))
     group = _group(crops, list(lmbdas), plan, 0)
+    states, _ = _run(group, begin)
+    return float(np.mean(np.asarray(states.best_loss)))
+
+
+def _run(group: Group, begin: Start) -> tuple[fit.FitState, fit.Task]:
+    """Fits from there to their end."""
     states, tasks = fit.spread(*start(group, begin))
     steps = tasks.schedule.steps + tasks.schedule.stage2_steps
-    states = fit.advance(states, tasks, steps, group.codec.loss, group.architecture)
-    return float(np.mean(np.asarray(states.best_loss)))
+    return fit.advance(states, tasks, steps, group.codec.loss, group.architecture), tasks
+
+
+def _with_encoder(begin: Start, images: list[np.ndarray], plan: Plan) -> Start:
+    """Learns how latents start, where the method can, by fits from the finished networks."""
+    begin, sums = _in_training(begin, plan.outer_steps, plan), None
+    for step in range(plan.outer_steps, plan.outer_steps + plan.encoder_batches):
+        group = _group(_crops(images, plan, step), _lmbdas(plan, step), plan, step)
+        encoder = group.codec.encoder
+        if encoder is None:
+            return begin
+        states, tasks = _run(group, begin)
+        ends = jax.tree.map(np.asarray, (states.best_params, tasks.signal))
+        for i in range(plan.batch):
+            params, signal = jax.tree.map(lambda array, i=i: array[i], ends)
+            more = jax.tree.map(np.asarray, encoder.moments(params, signal, group.architecture))
+            sums = more if sums is None else jax.tree.map(np.add, sums, more)
+    return begin if sums is None else begin._replace(encoder=encoder.solved(sums))
 
 
 # -- The result ------------------------------------------------------------------------------------
@@ -198,7 +223,7 @@ def _look(begin: Start, held_out: list[np.ndarray], plan: Plan) -> float | None:
 def _base(learned: Learned, plan: Plan, names: list[str], curve: list) -> Base:
     group = _group([np.zeros((plan.crop, plan.crop, 3), np.uint8)], [1e-3], plan, 0)
     one = group.fits[0]
-    networks, scales = jax.tree.map(np.asarray, learned.start)
+    networks, scales, encoder = jax.tree.map(np.asarray, learned.start)
     arrays = {
         f"{network}/{name}": Prior(
             quantize(array, CENTER_BITS).absolute(),
@@ -206,6 +231,11 @@ def _base(learned: Learned, plan: Plan, names: list[str], curve: list) -> Base:
         )
         for network, arrays in networks.items()
         for name, array in arrays.items()
+    }
+    # Nothing is coded against these: they have no spread.
+    arrays |= {
+        f"{ENCODER}/{name}": Prior(quantize(array, CENTER_BITS).absolute(), 0)
+        for name, array in encoder.items()
     }
     card = {
         "trained_on": names,

@@ -1,7 +1,5 @@
 """Rates in bits of quantized symbols under the distributions that the entropy models predict."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 
@@ -21,10 +19,14 @@ def laplace_bits(x: jax.Array, loc: jax.Array, scale: jax.Array) -> jax.Array:
     return jnp.minimum(-jnp.log2(jnp.maximum(mass, 2.0 ** -(MAX_BITS + 1))), MAX_BITS)
 
 
-def change_bits(change: jax.Array, scale: jax.Array) -> jax.Array:
-    """What a change of a parameter costs more than none, under a Laplace distribution.
+def change_bits(changes: jax.Array, scale: jax.Array) -> jax.Array:
+    """About what the changes of an array cost more than none at all, in bits, shape ().
 
-    |x| / (scale ln 2), rounded off within a scale of zero: the kink of the exact rate would hold
-    parameters at zero that a few steps later are worth their bits.
+    The code of an array adapts to its mean magnitude m: under the Laplace distribution of that
+    scale n values take n log2(2 e m) bits and a constant. Near zero that is replaced: what counts
+    are magnitudes beyond `scale`, those that fits usually have, and each is rounded off within it.
+    The exact rate, steepest at zero, would hold arrays there that a few steps later are worth
+    their bits; a rate that grows with m in proportion would hold back an image that needs others.
     """
-    return (jnp.sqrt(jnp.square(change) + jnp.square(scale)) - scale) / (scale * math.log(2))
+    rounded = jnp.sqrt(jnp.square(changes) + jnp.square(scale)) - scale
+    return changes.size * jnp.log2(1 + jnp.mean(rounded) / scale)

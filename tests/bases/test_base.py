@@ -45,13 +45,22 @@ def test_a_base_comes_back(arrays):
     assert pack(again) == pack(base)
 
 
+def test_what_an_encoder_alone_needs_is_no_network():
+    base = a_base(**{"entropy/w0": Prior(CENTER, 56), "encoder/w": Prior(CENTER, 0)})
+    assert base.shapes() == {"entropy": {"w0": (2, 3)}}
+    networks, scales, encoder = bases.start(base)
+    assert list(networks) == list(scales) == ["entropy"]
+    np.testing.assert_array_equal(encoder["w"], np.arange(6).reshape(2, 3) / 16)
+
+
 CENTER = Quantized(np.arange(6, dtype=np.int64).reshape(2, 3), 4)
 
 
 def test_a_network_is_found_by_its_name_and_starts_fits():
     base = a_base(**{"entropy/w0": Prior(CENTER, 56), "synthesis/w0": Prior(CENTER, 64)})
     assert list(base.network("entropy")) == ["w0"]
-    networks, scales = bases.start(base)
+    networks, scales, encoder = bases.start(base)
+    assert encoder == {}
     np.testing.assert_array_equal(networks["synthesis"]["w0"], np.arange(6).reshape(2, 3) / 16)
     assert scales["entropy"]["w0"] == 0.25 and scales["synthesis"]["w0"] == 1
     assert networks["entropy"]["w0"].dtype == scales["entropy"]["w0"].dtype == np.float32

@@ -170,7 +170,9 @@ def test_a_base_brings_the_schedule_that_it_was_learned_for(unseen, several):
 
 
 def test_training_goes_on_from_a_base(pictures, base):
-    plan = PLAN._replace(base="mine", outer_steps=1, held_out=0, rate=(1e-6, 1e-6))
+    plan = PLAN._replace(
+        base="mine", outer_steps=1, held_out=0, rate=(1e-6, 1e-6), encoder_batches=0
+    )
     again = train(find_all([str(pictures)]), plan)
     for name, prior in base.arrays.items():
         np.testing.assert_allclose(again.arrays[name].center.k, prior.center.k, atol=1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from overfit.nn.distributions import MAX_BITS, laplace_bits
+from overfit.nn.distributions import MAX_BITS, change_bits, laplace_bits
 
 
 def bits_by_scipy(x, loc, scale):
@@ -49,3 +49,17 @@ def test_a_certain_symbol_is_free_and_no_gradient_is_ever_infinite():
         x.reshape(-1), jnp.zeros(x.size), scale.reshape(-1)
     )
     assert all(jnp.isfinite(g).all() for g in gradients)
+
+
+def test_no_change_is_free_and_pulls_at_nothing():
+    change, pull = jax.value_and_grad(change_bits)(jnp.zeros(5), jnp.asarray(0.1))
+    assert float(change) == 0.0
+    np.testing.assert_array_equal(pull, 0.0)
+
+
+def test_changes_cost_a_bit_more_each_when_they_are_twice_as_far():
+    far = jnp.asarray([3.0, -5.0, 4.0, 4.0])
+    once, twice = (float(change_bits(x, jnp.asarray(1e-3))) for x in (far, 2 * far))
+    assert twice - once == pytest.approx(4.0, abs=0.01)
+    wide, narrow = (float(change_bits(far, jnp.asarray(scale))) for scale in (1.0, 0.1))
+    assert 0 < wide < narrow

@@ -1,9 +1,10 @@
 """C3: latent grids and two tiny networks, fitted to one image or clip (arXiv 2312.02753)."""
 
-from overfit.method import Method, deferred
+from overfit.method import Encoder, Method, deferred
 from overfit.methods.c3.config import CLIP_PRESETS, PRESETS
 
 _MODEL, _CODEC = "overfit.methods.c3.model", "overfit.methods.c3.codec"
+_ANALYSIS = "overfit.methods.c3.analysis"
 
 METHOD = Method(
     name="c3",
@@ -20,4 +21,5 @@ METHOD = Method(
     inspect=deferred("overfit.methods.c3.inspection", "inspect"),
     first_phase=deferred("overfit.methods.c3.masks", "first_phase"),
     frames=deferred(_CODEC, "frames"),
+    encoder=Encoder(deferred(_ANALYSIS, "moments"), deferred(_ANALYSIS, "solved")),
 )

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from overfit.method import Anneal, Aux
-from overfit.methods.c3 import frame_context
+from overfit.methods.c3 import analysis, frame_context
 from overfit.methods.c3.architecture import (
     causal_offsets,
     check_rank,
@@ -90,7 +90,7 @@ def _entropy_network(key, config: C3Config, whole_window: bool) -> dict[str, jax
 def init(key, signal, base, config: C3Config, whole_window: bool = False):
     """Parameters to start from: zero latents, random networks, zero residual layers (A.1).
 
-    The networks are the base's, if there is one.
+    The networks are the base's, if there is one, and the latents what it makes of the image.
 
     whole_window: for the first phase of a fit with masks (masks.py).
 
@@ -103,6 +103,8 @@ def init(key, signal, base, config: C3Config, whole_window: bool = False):
     latents = jnp.zeros(sum(map(math.prod, config.latents.shapes(*size))))
     if base is not None:
         check_base(jax.tree.map(jnp.shape, base.networks), config, channels)
+        if base.encoder:
+            latents = analysis.latents(base.encoder, signal, config)
         return {"latents": latents} | {n: dict(arrays) for n, arrays in base.networks.items()}
     key_entropy, key_synthesis = jax.random.split(key)
     synthesis = _layers(key_synthesis, synthesis_sizes(config, channels))
@@ -309,7 +311,7 @@ def loss(params, base, signal, key, anneal: Anneal, lmbda, config: C3Config):
 def network_bits(params, base):
     """About what the changes of the networks against their base cost, in bits, shape ()."""
     costs = [
-        distributions.change_bits(params[network][name] - center, base.scales[network][name]).sum()
+        distributions.change_bits(params[network][name] - center, base.scales[network][name])
         for network, arrays in base.networks.items()
         for name, center in arrays.items()
     ]

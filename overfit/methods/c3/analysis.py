@@ -1,0 +1,76 @@
+"""Where the latents of a fit from a base start: a linear guess from the image.
+
+A synthesis that is known before the fit makes much the same use of its grids in every image. So a
+base also learns, by least squares, what the latents of finished fits are like where the image is
+like this: per grid, a weight for each of the image's features at that resolution. Encoders alone
+use it; a file says nothing of it. From random networks nothing can be guessed: latents start at 0.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from overfit.methods.c3.config import C3Config
+from overfit.nn.resize import resized
+
+RIDGE = 1e-4  # relative to the mean square of the features
+
+
+def _pyramid(signal, octaves: tuple[int, ...]) -> dict[int, jax.Array]:
+    """The image at each octave up to one beyond the last, by means over 2x2 pixels."""
+    levels = {0: signal}
+    for octave in range(1, octaves[-1] + 2):
+        above = levels[octave - 1]
+        even = [(0, 0), *((0, n % 2) for n in above.shape[1:])]
+        above = jnp.pad(above, even, mode="edge")
+        channels, height, width = above.shape
+        levels[octave] = above.reshape(channels, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
+    return levels
+
+
+def features(signal, config: C3Config) -> list[jax.Array]:
+    """[features, positions] of each grid: what the image has at its resolution and not below it,
+    around each position, then the colors there, then 1.
+
+    signal: [channels, height, width] in [0, 1].
+    """
+    octaves = config.latents.octaves()
+    levels = _pyramid(signal, octaves)
+    found = []
+    for octave in octaves:
+        level, below = levels[octave], levels[octave + 1]
+        channels, height, width = level.shape
+        coarse = jnp.stack([resized(plane, (height, width)) for plane in below])
+        detail = jnp.pad(level - coarse, ((0, 0), (1, 1), (1, 1)), mode="edge")
+        around = [
+            detail[:, y : y + height, x : x + width].reshape(channels, -1)
+            for y in range(3)
+            for x in range(3)
+        ]
+        colors = level.reshape(channels, -1) - 0.5
+        found.append(jnp.concatenate([*around, colors, jnp.ones((1, height * width))]))
+    return found
+
+
+def latents(encoder, signal, config: C3Config):
+    """[num_latents] to start from. encoder: of a base, {"w": [grids, features]}."""
+    seen = features(signal, config)
+    return jnp.concatenate([w @ x for w, x in zip(encoder["w"], seen, strict=True)])
+
+
+def moments(params, signal, config: C3Config):
+    """What `solved` needs of a finished fit, to be added up over many."""
+    sums, position = [], 0
+    for x in features(signal, config):
+        y = params["latents"][position : position + x.shape[1]]
+        position += x.shape[1]
+        sums.append((x @ x.T / x.shape[1], x @ y / x.shape[1]))
+    return tuple(jnp.stack(parts) for parts in zip(*sums, strict=True))
+
+
+def solved(sums) -> dict[str, jax.Array]:
+    """The arrays of a base's encoder."""
+    gram, cross = sums
+    size = gram.shape[-1]
+    power = jnp.trace(gram, axis1=-2, axis2=-1) / size
+    ridge = RIDGE * power[:, None, None] * jnp.eye(size)[None]
+    return {"w": jnp.linalg.solve(gram + ridge, cross[..., None])[..., 0]}

@@ -1,0 +1,28 @@
+"""The bases that come with the package: files that were made with one need it forever."""
+
+import pytest
+
+from overfit import method, settings
+from overfit.bases import library
+from overfit.methods.c3.architecture import parameter_shapes
+
+# A released base never changes, and stays: add to these, and change none.
+IDENTITIES: dict[str, str] = {}
+
+
+def test_released_bases_are_there_unchanged():
+    found = {entry.name: entry.identity for entry in library.shipped()}
+    assert IDENTITIES.items() <= found.items()
+    assert set(found) == set(IDENTITIES), "a base is shipped that is not listed here"
+
+
+@pytest.mark.parametrize("entry", library.shipped(), ids=lambda entry: entry.name)
+def test_a_shipped_base_is_small_fits_a_preset_and_has_a_card(entry):
+    assert entry.path.stat().st_size < 64_000
+    base = entry.load()
+    preset = base.card["plan"]["preset"] or "c3-kodak"
+    config = method.load(base.method).presets[preset]
+    assert base.shapes() == parameter_shapes(config, 3)
+    assert library.suited(base.method, settings.paths(config), base.lmbdas[0]) is not None
+    assert entry.path.with_suffix(".md").read_text().startswith("# ")
+    assert base.card["trained_on"]
