@@ -32,6 +32,7 @@ class Learned(NamedTuple):
 def outer_step(
     learned: Learned,
     batch: Callable[[Start], tuple[fit.FitState, fit.Task]],
+    networks_of: Callable,
     loss_fn: Callable,
     config,
     rate: float,
@@ -40,6 +41,7 @@ def outer_step(
     """One step toward the networks that a batch of fits ends with.
 
     batch: states and tasks of fits that start from given networks.
+    networks_of(params, signals) -> the networks of a batch, as a base has them.
     rate: how much of the way, in (0, 1]. memory: share of the old scales that is kept.
 
     Returns the new state, and where the fits ended.
@@ -48,7 +50,7 @@ def outer_step(
     states, tasks = fit.spread(*batch(learned.start))
     steps = tasks.schedule.steps + tasks.schedule.stage2_steps
     states = fit.advance(states, tasks, steps, loss_fn, config)
-    fitted = {name: states.best_params[name] for name in networks}
+    fitted = networks_of(states.best_params, tasks.signal)
     changes = jax.tree.map(lambda new, old: new - old[None], fitted, networks)
     moved = jax.tree.map(lambda old, change: old + rate * change.mean(axis=0), networks, changes)
     # The maximum-likelihood scale of a Laplace distribution.

@@ -1,4 +1,4 @@
-"""Trains a base for a method on a folder of images: REPTILE over random crops, scales and lambdas.
+"""Trains a base for a method on images or clips: REPTILE over random crops and lambdas.
 
 Everything random in an outer step follows from the seed and the number of the step, so that a run
 that was stopped goes on to the same base.
@@ -7,44 +7,26 @@ that was stopped goes on to the same base.
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 
-from overfit import settings
+from overfit import method, settings
 from overfit.bases.base import Base, Start
 from overfit.coding.parameters import Prior, quantize
 from overfit.engine import fit
-from overfit.errors import UserError
 from overfit.fitting import checkpoint
-from overfit.fitting.groups import Group, Options, Request, architecture, checked, start
+from overfit.fitting.groups import Group, architecture, start
 from overfit.io.datasets import Instance
-from overfit.io.images import load_image
+from overfit.meta.crops import Source, clip_source, image_source
+from overfit.meta.plan import Plan
 from overfit.meta.reptile import Learned, outer_step
 
 CENTER_BITS = 12  # fractional bits of a base's arrays
 SCALE_AT_FIRST = 1.0  # of changes, before any has been seen: next to no rate
 EVERY = 10  # outer steps between checkpoints, and between looks at the held-out crops
-
-
-class Plan(NamedTuple):
-    """How a base is trained; the names are those of the command line."""
-
-    method: str = "c3"
-    preset: str | None = None
-    set: dict[str, Any] = {}
-    outer_steps: int = 150
-    batch: int = 8  # fits of an outer step
-    steps: int = 250  # of stage 1 of each fit
-    crop: int = 128  # px
-    lmbdas: tuple[float, float] = (2e-4, 2e-2)  # drawn evenly on a logarithmic scale between these
-    rate: tuple[float, float] = (0.7, 0.1)  # of the outer step, at the start and at the end
-    memory: float = 0.9  # share of the scales that an outer step keeps
-    held_out: int = 8  # crops that are not trained on
-    seed: int = 0
 
 
 class Progress(NamedTuple):
@@ -62,110 +44,76 @@ def train(
     saved: Path | None = None,
     progress: Callable[[Progress], None] = lambda step: None,
 ) -> Base:
-    """Learns a base from images.
+    """Learns a base from images, or from clips for a method that fits groups of frames.
 
-    saved: folder in which an interrupted run of the same plan on the same images is found.
+    saved: folder in which an interrupted run of the same plan on the same data is found.
 
     Raises:
-      UserError: too few images that are large enough, or bad options.
+      UserError: too little data that is large enough, or bad options.
     """
-    images = _images(instances, plan.crop)
-    held_out, images = images[: plan.held_out], images[plan.held_out :]
-    if not images:
-        raise UserError(f"training needs more than {plan.held_out} images of {plan.crop} px")
-    learned = _first(images[0], plan)
+    codec = method.load(plan.method)
+    source = (image_source if codec.groups is None else clip_source)(instances, plan)
+    learned = _first(source.batch(0))
     if saved is not None:
         saved.mkdir(parents=True, exist_ok=True)
-        saved /= f"{checkpoint.job_key(plan, *images, *held_out)}-meta.ckpt"
+        saved /= f"{checkpoint.job_key(plan, *source.content)}-meta.ckpt"
         learned = checkpoint.restore(saved, learned) or learned
     curve = []
     while int(learned.step) < plan.outer_steps:
         step = int(learned.step)
         share = step / max(plan.outer_steps - 1, 1)
         rate = plan.rate[0] * (plan.rate[1] / plan.rate[0]) ** share
-        group = _group(_crops(images, plan, step), _lmbdas(plan, step), plan, step)
+        group = source.batch(step)
         # The scales of the first steps are those of networks that do not know anything yet.
         memory = min(plan.memory, (step + 1) / (step + 10))
         learned, report = outer_step(
-            learned, functools.partial(start, group), group.codec.loss, group.architecture,
-            rate, memory,
+            learned, functools.partial(start, group), _networks_of(group), group.codec.loss,
+            group.architecture, rate, memory,
         )  # fmt: skip
         outside = None
         if int(learned.step) % EVERY == 0 or int(learned.step) == plan.outer_steps:
-            outside = _look(learned, held_out, plan)
+            outside = _look(learned, source.held_out)
             curve.append([int(learned.step), outside])
             if saved is not None:
                 checkpoint.save(saved, learned)
         loss = float(np.mean(report.loss))
         progress(Progress(int(learned.step), plan.outer_steps, loss, outside))
-    return _base(learned, plan, [instance.name for instance in instances], curve)
-
-
-# -- Data ------------------------------------------------------------------------------------------
-
-
-def _images(instances: Sequence[Instance], crop: int) -> list[np.ndarray]:
-    loaded = [load_image(instance.path) for instance in instances if instance.kind == "image"]
-    return [image for image in loaded if image.shape[2] == 3 and min(image.shape[:2]) >= crop]
-
-
-def _crops(images: list[np.ndarray], plan: Plan, step: int) -> list[np.ndarray]:
-    """Random parts of random images, each at a random scale: uint8 [crop, crop, 3]."""
-    rng = np.random.default_rng((plan.seed, step))
-    return [_crop(images[rng.integers(len(images))], plan.crop, rng) for _ in range(plan.batch)]
-
-
-def _crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    height, width = image.shape[:2]
-    # Down to where the shorter side is the crop, evenly on a logarithmic scale; flipped or not.
-    scale = float((size / min(height, width)) ** rng.uniform())
-    box = round(size / scale)
-    top, left = (int(rng.integers(side - box + 1)) for side in (height, width))
-    part = Image.fromarray(image[top : top + box, left : left + box])
-    crop = np.asarray(part.resize((size, size), Image.Resampling.LANCZOS))
-    return np.ascontiguousarray(crop[:, :: 1 if rng.integers(2) else -1])
-
-
-def _lmbdas(plan: Plan, step: int) -> list[float]:
-    low, high = np.log(plan.lmbdas)
-    return list(np.exp(np.random.default_rng((plan.seed, step, 1)).uniform(low, high, plan.batch)))
+    return _base(learned, plan, source, curve)
 
 
 # -- Fits ------------------------------------------------------------------------------------------
 
 
-def _group(crops: list[np.ndarray], lmbdas: Sequence[float], plan: Plan, seed: int) -> Group:
-    options = [
-        Options(plan.method, plan.preset, float(lmbda), plan.steps, seed * plan.batch + i, plan.set)
-        for i, lmbda in enumerate(lmbdas)
-    ]
-    requests = [Request(crop, one) for crop, one in zip(crops, options, strict=True)]
-    return Group([checked(request) for request in requests])
+def _networks_of(group: Group) -> Callable:
+    """(params, signals) of a batch -> its networks, as a base has them."""
+    networks, config = group.codec.networks, group.architecture
+    if networks is None:
+        return lambda params, signals: {n: p for n, p in params.items() if n != "latents"}
+    return _folder(networks, config)
 
 
-def _first(image: np.ndarray, plan: Plan) -> Learned:
+@functools.lru_cache(maxsize=8)
+def _folder(networks: Callable, config) -> Callable:
+    def one(instance):
+        return networks(*instance, config)
+
+    return jax.jit(lambda params, signals: jax.lax.map(one, (params, signals)))
+
+
+def _first(group: Group) -> Learned:
     """Random networks, and scales that stand for no rate."""
-    group = _group([image[: plan.crop, : plan.crop]], [1e-3], plan, 0)
-    states, _ = start(group)
-    networks = {
-        name: jax.tree.map(lambda array: array[0], arrays)
-        for name, arrays in states.params.items()
-        if name != "latents"
-    }
+    states, tasks = start(group)
+    networks = jax.tree.map(
+        lambda array: array[0], _networks_of(group)(states.params, tasks.signal)
+    )
     scales = jax.tree.map(lambda array: jnp.full((), SCALE_AT_FIRST), networks)
     return Learned(Start(networks, scales), jnp.zeros((), jnp.int32))
 
 
-def _look(learned: Learned, held_out: list[np.ndarray], plan: Plan) -> float | None:
-    """Mean loss of fits from where the learning is, on central parts of what it has not seen."""
-    if not held_out:
+def _look(learned: Learned, group: Group | None) -> float | None:
+    """Mean loss of fits from where the learning is, of what it has not seen."""
+    if group is None:
         return None
-    crops = []
-    for image in held_out:
-        top, left = ((side - plan.crop) // 2 for side in image.shape[:2])
-        crops.append(np.ascontiguousarray(image[top : top + plan.crop, left : left + plan.crop]))
-    lmbdas = np.geomspace(*plan.lmbdas, len(crops))
-    group = _group(crops, list(lmbdas), plan, 0)
     states, tasks = fit.spread(*start(group, learned.start))
     steps = tasks.schedule.steps + tasks.schedule.stage2_steps
     states = fit.advance(states, tasks, steps, group.codec.loss, group.architecture)
@@ -175,9 +123,8 @@ def _look(learned: Learned, held_out: list[np.ndarray], plan: Plan) -> float | N
 # -- The result ------------------------------------------------------------------------------------
 
 
-def _base(learned: Learned, plan: Plan, names: list[str], curve: list) -> Base:
-    group = _group([np.zeros((plan.crop, plan.crop, 3), np.uint8)], [1e-3], plan, 0)
-    one = group.fits[0]
+def _base(learned: Learned, plan: Plan, source: Source, curve: list) -> Base:
+    one = source.batch(0).fits[0]
     known = {
         path: value
         for path, value in settings.paths(architecture(one.config)).items()
@@ -193,7 +140,7 @@ def _base(learned: Learned, plan: Plan, names: list[str], curve: list) -> Base:
         for name, array in arrays.items()
     }
     card = {
-        "trained_on": names,
+        "trained_on": source.names,
         "plan": plan._asdict(),
         "held_out_curve": curve,
     }
