@@ -67,9 +67,8 @@ def encode(
     )
     many = isinstance(images, list | tuple) and not isinstance(images, Clip)
     rate = Fraction(fps).limit_denominator(1001)
-    requests = [
-        Request(_as_clip(signal, rate), options) for signal in (images if many else [images])
-    ]
+    signals: list[Any] = list(images) if many else [images]
+    requests = [Request(_as_clip(signal, rate), options) for signal in signals]
     encoded = encode(requests, progress)
     for request in requests:
         forget(request)
