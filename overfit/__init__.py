@@ -33,6 +33,7 @@ def encode(
     base: str | None = "auto",
     patch: tuple[int, int, int] | None = None,
     fps: float = 25,
+    qp: int | None = None,
     checkpoint: str | None = None,
     progress: Callable | None = None,
 ) -> bytes | list[bytes]:
@@ -40,7 +41,7 @@ def encode(
 
     Args:
       images: uint8 [H, W, 3] or [H, W], clips [T, H, W, 3]; those of a list that have equal shapes
-        are fitted together.
+        are fitted together. An `overfit.io.clips.Clip` has 4:2:0 planes, for method "upsampler".
       lmbda: weight of the rate, in squared error (signal in [0, 1]) per bit per pixel.
       target_bpp, target_psnr: searches lmbda for this size (bits per pixel) or quality (dB).
       base: name, file or identity of a base to start from, which the decoder needs as well, or
@@ -48,6 +49,7 @@ def encode(
         package for these networks, if any; "none" starts from random networks.
       patch: (frames, rows, columns) of the parts that a clip is fitted in; by default C3's rule.
       fps: frames per second of a clip.
+      qp: of a method over a classical codec, instead of lmbda.
       steps: length of stage 1, by default 1000, or 500 with preset "fast"; stage 2 takes a tenth
         more.
       set: {dotted path: value} overrides of the preset's configuration.
@@ -65,22 +67,29 @@ def encode(
     target = checked_target(target_bpp, target_psnr)
     options = Options(
         method, preset, lmbda, steps_for(preset, steps), seed, set or {}, target, base, patch,
-        checkpoint,
+        checkpoint, qp,
     )  # fmt: skip
-    many = isinstance(images, list | tuple)
+    many = isinstance(images, list | tuple) and not isinstance(images, Clip)
     rate = Fraction(fps).limit_denominator(1001)
-    requests = [
-        Request(Clip((signal,), rate) if np.ndim(signal) == 4 else signal, options)
-        for signal in (images if many else [images])
-    ]
+    signals: list[Any] = list(images) if many else [images]
+    requests = [Request(_as_clip(signal, rate), options) for signal in signals]
     encoded = encode(requests, progress)
     for request in requests:
         forget(request)
     return [result.data for result in encoded] if many else encoded[0].data
 
 
-def decode(data: bytes) -> np.ndarray:
+def _as_clip(signal, fps: Fraction):
+    """A clip of frames [T, H, W, 3]; images and clips stay what they are."""
+    from overfit.io.clips import Clip
+
+    return Clip((signal,), fps) if isinstance(signal, np.ndarray) and signal.ndim == 4 else signal
+
+
+def decode(data: bytes) -> Any:
     """Decodes an .ovf file to uint8 [H, W, 3], or [H, W] for grey; a clip to [T, H, W, 3].
+
+    One of method "upsampler" is an `overfit.io.clips.Clip` of 4:2:0 planes.
 
     Raises:
       UserError: the data are damaged or no .ovf file.

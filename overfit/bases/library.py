@@ -75,7 +75,7 @@ def entries() -> list[Entry]:
 
 
 # Settings that belong to the fit and not to the networks: a base serves all values of these.
-_FREE = ("fit.", "start.")
+_FREE = ("fit.", "start.", "base.", "group")
 
 
 def suited(method: str, settings: dict[str, Any], lmbda: float) -> Entry | None:

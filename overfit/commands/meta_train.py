@@ -1,15 +1,15 @@
-"""`overfit meta-train`: a base, learned from many images."""
+"""`overfit meta-train`: a base, learned from many images or clips."""
 
 from pathlib import Path
 
 from overfit.commands.common import check_writable, numbers, prepare_jax, text_stream
 from overfit.errors import UserError
 
-HELP = "learn a base from many images"
+HELP = "learn a base from many images or clips"
 
 
 def add_arguments(parser) -> None:
-    parser.add_argument("inputs", nargs="+", help="images, as for evaluate")
+    parser.add_argument("inputs", nargs="+", help="images, as for evaluate, or clips")
     parser.add_argument("-o", "--output", required=True, metavar="BASE.ovb")
     parser.add_argument("--method", default="c3", help="default: c3")
     parser.add_argument("--preset", help="as for encode: a base is for one architecture")
@@ -51,8 +51,8 @@ def run(arguments) -> dict:
     from overfit.bases.library import EXTENSION, load
     from overfit.display import training_display
     from overfit.io.atomic import atomic_write
-    from overfit.io.datasets import find_all
-    from overfit.meta.train import Plan, train
+    from overfit.meta.plan import Plan
+    from overfit.meta.train import train
 
     if not arguments.output.endswith(EXTENSION):
         raise UserError(f"a base is a file that ends in {EXTENSION}, not '{arguments.output}'")
@@ -76,7 +76,7 @@ def run(arguments) -> dict:
     )
     saved = Path(arguments.checkpoint) if arguments.checkpoint else None
     with training_display(arguments.quiet) as show:
-        base = train(find_all(arguments.inputs), plan, saved, show)
+        base = train(_instances(arguments), plan, saved, show)
     with atomic_write(arguments.output) as file:
         file.write(pack(base))
     entry = load(arguments.output)
@@ -94,3 +94,17 @@ def run(arguments) -> dict:
             file=text_stream(arguments),
         )
     return about
+
+
+def _instances(arguments) -> list:
+    """Of a method for clips a folder of pictures is a clip; elsewhere it is many pictures."""
+    from overfit import method
+    from overfit.io.clips import is_clip
+    from overfit.io.datasets import Instance, find_all
+
+    if method.load(arguments.method).groups is None:
+        return find_all(arguments.inputs)
+    clips = [path for path in arguments.inputs if is_clip(path)]
+    others = [path for path in arguments.inputs if path not in clips]
+    named = [Instance("clips", Path(path).name, path, "video") for path in clips]
+    return named + (find_all(others) if others else [])

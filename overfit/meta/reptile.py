@@ -32,6 +32,7 @@ class Learned(NamedTuple):
 def outer_step(
     learned: Learned,
     batch: Callable[[], tuple[fit.FitState, fit.Task]],
+    networks_of: Callable,
     loss_fn: Callable,
     config,
     rate: float,
@@ -40,6 +41,7 @@ def outer_step(
     """One step toward the networks that a batch of fits ends with.
 
     batch: states and tasks of fits that start from the learned networks.
+    networks_of(params, signals) -> the networks of a batch, as a base has them.
     rate: how much of the way, in (0, 1]. memory: share of the old scales that is kept.
 
     Returns the new state, and where the fits ended.
@@ -50,7 +52,8 @@ def outer_step(
     # On the host: a mean over instances that several devices share would be a collective outside of
     # any program, and those can wait for each other forever on CPU.
     networks, scales, _ = jax.tree.map(np.asarray, learned.start)
-    fitted = {name: jax.tree.map(np.asarray, states.best_params[name]) for name in networks}
+    ends = jax.tree.map(np.asarray, (states.best_params, tasks.signal))
+    fitted = jax.tree.map(np.asarray, networks_of(*ends))
     changes = jax.tree.map(lambda new, old: new - old, fitted, networks)
     moved = jax.tree.map(
         lambda old, change: old + np.float32(rate) * change.mean(axis=0), networks, changes
