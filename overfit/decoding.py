@@ -10,7 +10,7 @@ import numpy as np
 from overfit import clip_decoding, method
 from overfit.coding import clip_container, container
 from overfit.errors import UserError
-from overfit.io.clips import ClipShape
+from overfit.io.clip import ClipShape
 
 _PAYLOADS = ("networks", "latents", "base_stream")
 
@@ -42,7 +42,7 @@ def base_of(data: bytes) -> Any:
 def decode(data: bytes) -> Any:
     """uint8 [height, width, 3], or [height, width] for grey; a clip has the frames before these.
 
-    One that was fitted in groups of frames is an `io.clips.Clip`, of 4:2:0 planes.
+    One that was fitted in groups of frames is an `io.clip.Clip`, of 4:2:0 planes.
 
     Raises UserError for anything but an intact .ovf file.
     """
