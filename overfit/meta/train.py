@@ -85,17 +85,17 @@ def train(
 
 
 def _networks_of(group: Group) -> Callable:
-    """(params, signals) of a batch -> its networks, as a base has them."""
-    networks, config = group.codec.networks, group.architecture
-    if networks is None:
+    """(params, signals) of a batch -> its networks, as they are averaged."""
+    learned, config = group.codec.learned, group.architecture
+    if learned is None:
         return lambda params, signals: {n: p for n, p in params.items() if n != "latents"}
-    return _folder(networks, config)
+    return _of_fits(learned.of_fit, config)
 
 
 @functools.lru_cache(maxsize=8)
-def _folder(networks: Callable, config) -> Callable:
+def _of_fits(of_fit: Callable, config) -> Callable:
     def one(instance):
-        return networks(*instance, config)
+        return of_fit(*instance, config)
 
     return jax.jit(lambda params, signals: jax.lax.map(one, (params, signals)))
 
@@ -130,7 +130,10 @@ def _base(learned: Learned, plan: Plan, source: Source, curve: list) -> Base:
         for path, value in settings.paths(architecture(one.config)).items()
         if not path.startswith("fit.")
     }
-    networks, scales = jax.tree.map(np.asarray, learned.start)
+    begin = learned.start
+    if one.codec.learned is not None:
+        begin = one.codec.learned.of_base(begin, architecture(one.config))
+    networks, scales = jax.tree.map(np.asarray, begin)
     arrays = {
         f"{network}/{name}": Prior(
             quantize(array, CENTER_BITS).absolute(),
