@@ -85,6 +85,18 @@ class Groups(NamedTuple):
     after: Callable
 
 
+class Learned(NamedTuple):
+    """How bases are learned where params are not what files carry.
+
+    of_fit(params, signal, config) -> {network: arrays} that may be averaged over fits. `init` takes
+        them, too, as the networks of its base.
+    of_base(`bases.base.Start` of such networks, config) -> the same as a base and files have it.
+    """
+
+    of_fit: Callable
+    of_base: Callable
+
+
 class Method(NamedTuple):
     """A codec that is fitted to each signal.
 
@@ -108,8 +120,7 @@ class Method(NamedTuple):
     groups: how it fits clips in groups of frames, and these only; None for a method that fits
         images and parts of RGB clips. Its params have no "latents", so that it has no stage 2, and
         `quantize` gives a part of the code that `write` takes.
-    networks(params, signal, config) -> the networks of a fit as a base has them; None where these
-        are the params as they are.
+    learned: how its bases are learned; None where their arrays are the params.
     """
 
     name: str
@@ -127,8 +138,8 @@ class Method(NamedTuple):
     first_phase: Callable | None = None
     frames: Callable | None = None
     groups: Groups | None = None
-    networks: Callable | None = None
     encoder: Encoder | None = None
+    learned: Learned | None = None
 
 
 def load(name: str) -> Method:

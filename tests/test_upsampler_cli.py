@@ -223,3 +223,26 @@ def test_a_damaged_base_stream_never_passes_for_another_clip(files):
         except UserError:
             refusals += 1
     assert refusals > 0
+
+
+def test_a_base_is_learned_from_clips_and_files_need_it(files, capsys, tmp_path, monkeypatch):
+    clip = files[0] / "in.y4m"
+    monkeypatch.setenv("OVERFIT_BASES", str(tmp_path / "bases"))
+    run(
+        "meta-train", clip, "-o", tmp_path / "own.ovb", "--method", "upsampler", "--quiet",
+        "--outer-steps", 2, "--batch", 1, "--steps", 4, "--crop", 20, *SMALL, "--set=group=2",
+    )  # fmt: skip
+    command = [
+        "encode", clip, "-o", tmp_path / "a.ovf", "--method", "upsampler", "--qp", 30, "--steps",
+        STEPS, "--group", GROUP, *SMALL, "--base", "own", "--quiet",
+    ]  # fmt: skip
+    assert "no base 'own'" in refused(capsys, *command)
+    run("bases", "import", tmp_path / "own.ovb")
+    run(*command)
+    data = (tmp_path / "a.ovf").read_bytes()
+    assert decoding.decode(data).frames == 3
+    assert decoding.info(data)["base"] == container.base_of(data).hex() != ""
+    assert "other networks" in refused(capsys, *command, "--set=denoiser.layers=P3,P6")
+    monkeypatch.setenv("OVERFIT_BASES", str(tmp_path / "elsewhere"))
+    missing = refused(capsys, "decode", tmp_path / "a.ovf", "-o", tmp_path / "a.y4m")
+    assert "needs the base" in missing and not (tmp_path / "a.y4m").exists()

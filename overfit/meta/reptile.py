@@ -41,7 +41,7 @@ def outer_step(
     """One step toward the networks that a batch of fits ends with.
 
     batch: states and tasks of fits that start from the learned networks.
-    networks_of(params, signals) -> the networks of a batch, as a base has them.
+    networks_of(params, signals) -> the networks of a batch, as they are averaged.
     rate: how much of the way, in (0, 1]. memory: share of the old scales that is kept.
 
     Returns the new state, and where the fits ended.

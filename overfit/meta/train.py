@@ -19,6 +19,7 @@ from overfit.bases.base import ENCODER, Base, Start
 from overfit.bases.base import start as start_from
 from overfit.coding.parameters import Prior, quantize
 from overfit.engine import fit
+from overfit.errors import UserError
 from overfit.fitting import checkpoint
 from overfit.fitting.groups import Group, start, started
 from overfit.io.datasets import Instance
@@ -89,17 +90,17 @@ def train(
 
 
 def _networks_of(group: Group) -> Callable:
-    """(params, signals) of a batch -> its networks, as a base has them."""
-    networks, config = group.codec.networks, group.architecture
-    if networks is None:
+    """(params, signals) of a batch -> its networks, as they are averaged."""
+    learned, config = group.codec.learned, group.architecture
+    if learned is None:
         return lambda params, signals: {n: p for n, p in params.items() if n != "latents"}
-    return _folder(networks, config)
+    return _of_fits(learned.of_fit, config)
 
 
 @functools.lru_cache(maxsize=8)
-def _folder(networks: Callable, config) -> Callable:
+def _of_fits(of_fit: Callable, config) -> Callable:
     def one(instance):
-        return networks(*instance, config)
+        return of_fit(*instance, config)
 
     return jax.jit(lambda params, signals: jax.lax.map(one, (params, signals)))
 
@@ -107,6 +108,8 @@ def _folder(networks: Callable, config) -> Callable:
 def _first(group: Group, plan: Plan) -> Learned:
     """Those of a base, or random networks and scales that stand for no rate."""
     if plan.base is not None:
+        if group.codec.learned is not None:
+            raise UserError(f"method {group.codec.name} cannot go on from a base; leave --base out")
         known = started(group.fits[0], library.find(plan.base)).base
         assert known is not None
         return Learned(start_from(known), jnp.zeros((), jnp.int32))
@@ -165,8 +168,12 @@ def _encoder(begin: Start, source: Source, plan: Plan) -> dict:
 
 
 def _base(learned: Learned, plan: Plan, source: Source, curve: list) -> Base:
-    one = source.batch(0).fits[0]
-    networks, scales, encoder = jax.tree.map(np.asarray, learned.start)
+    group = source.batch(0)
+    one = group.fits[0]
+    begin = learned.start
+    if one.codec.learned is not None:
+        begin = one.codec.learned.of_base(begin, group.architecture)
+    networks, scales, encoder = jax.tree.map(np.asarray, begin)
     arrays = {
         f"{network}/{name}": Prior(
             quantize(array, CENTER_BITS).absolute(),

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import tempfile
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from PIL import Image
 import overfit
 from overfit import decoding, method
 from overfit.coding import clip_container
+from overfit.io.clips import Clip, as_yuv420
 from overfit.metrics.psnr import psnr
 
 FOLDER = Path(__file__).parent
@@ -56,12 +58,16 @@ def parts(data: bytes) -> list[tuple]:
 
 def symbols(data: bytes) -> dict[str, str]:
     """Hashes of all integers that a file carries, in big-endian 64-bit words."""
-    codes = [code for *_, code in parts(data)]
     latents, parameters = hashlib.sha256(), hashlib.sha256()
-    for code in codes:
-        for plane in code.latents:
+    for codec, _, _, code in parts(data):
+        if codec.groups is not None:
+            latents.update(code.base.stream.data)
+            planes, networks = [], [arrays for group in code.networks for arrays in group.values()]
+        else:
+            planes, networks = code.latents, code.parameters.values()
+        for plane in planes:
             latents.update(plane.astype(">i8").tobytes())
-        for arrays in code.parameters.values():
+        for arrays in networks:
             for array in arrays.values():
                 parameters.update(np.append(array.k.ravel(), array.e).astype(">i8").tobytes())
     return {"latents": latents.hexdigest(), "parameters": parameters.hexdigest()}
@@ -110,15 +116,33 @@ def test_an_old_file_with_a_base_decodes_to_the_same_symbols_and_picture(monkeyp
     assert psnr(expected, picture()) > 20
 
 
+def test_an_old_clip_in_groups_decodes_to_the_same_symbols_and_frames():
+    pytest.importorskip("av")
+    data = (FOLDER / "groups.ovf").read_bytes()
+    assert symbols(data) == json.loads(PINS.read_text())["groups"]
+    decoded = decoding.decode(data)
+    assert (decoded.format, decoded.frames, decoded.fps) == ("yuv420", 4, 25)
+    expected = np.asarray(Image.open(FOLDER / "groups.png"))
+    assert np.abs(_luma(decoded).astype(int) - expected).max() <= 1
+    assert psnr(decoded.planes[0], as_yuv420(Clip((moving(),), Fraction(25))).planes[0]) > 20
+
+
+def _luma(clip: Clip) -> np.ndarray:
+    """Its frames one below the other."""
+    return clip.planes[0].reshape(-1, clip.width)
+
+
 def make() -> None:
     """Makes all files, or those named on the command line."""
-    chosen = sys.argv[1:] or [*PRESETS, "clip", "based"]
+    chosen = sys.argv[1:] or [*PRESETS, "clip", "based", "groups"]
     pins = json.loads(PINS.read_text()) if PINS.exists() else {}
     for name in chosen:
         data = MAKERS.get(name, _image)(name)
         (FOLDER / f"{name}.ovf").write_bytes(data)
         decoded = overfit.decode(data)
-        Image.fromarray(decoded.reshape(-1, *decoded.shape[-2:])).save(FOLDER / f"{name}.png")
+        rows = _luma(decoded) if isinstance(decoded, Clip) else decoded
+        rows = rows if rows.ndim == 2 else rows.reshape(-1, *rows.shape[-2:])
+        Image.fromarray(rows).save(FOLDER / f"{name}.png")
         pins[name] = symbols(data)
         print(name, len(data), "bytes")
     PINS.write_text(json.dumps(pins, indent=1) + "\n")
@@ -150,7 +174,20 @@ def _based(name: str) -> bytes:
     return overfit.encode(picture(), base="base", set=changes, lmbda=1e-3, steps=400)
 
 
-MAKERS = {"clip": _clip, "based": _based}
+def _groups(name: str) -> bytes:
+    """Four groups of zero latency: the second network is coded as changes of the first."""
+    changes = {
+        "group": 1, "attention": 0, "feature.layers": ("P4",), "position.layers": ("P3",),
+        "denoiser.layers": ("P3", "D", "P6"), "training.batch": 8, "training.patch_height": 16,
+        "training.patch_width": 16, "base.blocks": "none",
+    }  # fmt: skip
+    clip = Clip((moving(),), Fraction(25))
+    return overfit.encode(
+        clip, method="upsampler", preset="klopp21-zero-latency", qp=27, steps=200, set=changes
+    )
+
+
+MAKERS = {"clip": _clip, "based": _based, "groups": _groups}
 
 
 if __name__ == "__main__":

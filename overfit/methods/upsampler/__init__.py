@@ -1,6 +1,6 @@
 """Online-trained upsampler over x265 (Klopp et al., ICCV 2021), fitted to a group of frames."""
 
-from overfit.method import Groups, Method, deferred
+from overfit.method import Groups, Learned, Method, deferred
 from overfit.methods.upsampler.config import PRESETS
 from overfit.methods.upsampler.quantizer import lmbda_of, qp_of
 
@@ -30,5 +30,5 @@ METHOD = Method(
         chained=lambda config: config.latency == "zero",
         after=deferred(_CODEC, "after"),
     ),
-    networks=deferred(_MODEL, "folded"),
+    learned=Learned(deferred(_MODEL, "averageable"), deferred(_MODEL, "as_base")),
 )

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from overfit.errors import UserError
 from overfit.methods.upsampler.config import Config, Network, UpsamplerConfig
 
 BLOCK_CHANNELS = 6  # of a base codec's block features
@@ -99,6 +100,12 @@ def parameter_shapes(config: Config) -> dict[str, dict[str, tuple[int, ...]]]:
                 arrays[f"shift{i}"] = (layer.inputs,)
         shapes[name] = arrays
     return shapes
+
+
+def check_base(shapes: dict[str, dict], config: Config) -> None:
+    """Raises UserError unless a base, {network: {array: shape}}, has those of a configuration."""
+    if shapes != parameter_shapes(config):
+        raise UserError("the base has other networks than this: another preset or --set")
 
 
 def is_shift(name: str) -> bool:

@@ -18,10 +18,9 @@ from overfit import settings
 from overfit.bases.base import Base
 from overfit.coding import laplace
 from overfit.coding.parameters import Change, Prior, Quantized, code_array, code_change
-from overfit.errors import UserError
 from overfit.io.clips import Clip, ClipShape
 from overfit.methods.upsampler import preparation
-from overfit.methods.upsampler.architecture import parameter_shapes
+from overfit.methods.upsampler.architecture import check_base, parameter_shapes
 from overfit.methods.upsampler.complexity import macs
 from overfit.methods.upsampler.config import Config
 from overfit.methods.upsampler.header import Header, read_header, write_header
@@ -93,19 +92,13 @@ def _code_networks(
 ) -> list[Parameters]:
     """Likewise all networks, or `count` of them."""
     if base is not None:
-        check_base(base, config)
+        check_base(base.shapes(), config)
     done, known = [], base
     for network in networks or [None] * count:
         done.append(_code_network(coder, network, config, known))
         if config.latency == "zero":
             known = after(done[-1])
     return done
-
-
-def check_base(base: Base, config: Config) -> None:
-    """Raises UserError unless a base has the networks of a configuration."""
-    if base.shapes() != parameter_shapes(config):
-        raise UserError("the base has other networks than this: another preset or --set")
 
 
 def write(code: Code, base: Base | None) -> dict[str, bytes]:

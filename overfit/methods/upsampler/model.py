@@ -13,7 +13,7 @@ from jax import lax
 
 from overfit.method import Anneal, Aux
 from overfit.methods.upsampler import normalization, wiring
-from overfit.methods.upsampler.architecture import networks, scale
+from overfit.methods.upsampler.architecture import check_base, networks, scale
 from overfit.methods.upsampler.config import Config
 from overfit.methods.upsampler.wiring import Place
 from overfit.nn import primitives
@@ -51,15 +51,21 @@ OPS = wiring.Ops(jnp, _pointwise, _channelwise)
 
 
 def init(key, signal: Signal, base, config: Config):
-    """Parameters to start from: the base, folded networks, or random ones and no residual.
+    """Parameters to start from: the base, or random ones and no residual.
+
+    The networks of a base are folded ones, which are unfolded by the statistics of the group, or
+    those of `averageable` while a base is learned.
 
     Random weights are PyTorch's default, uniform in +-1 / sqrt(fan_in); those of the last layers
     are zero, so that a fit starts at the bilinear picture.
     """
-    if base is not None:
+    if base is not None and _is_folded(base.networks):
+        check_base(jax.tree.map(jnp.shape, base.networks), config)
         weights = normalization.folded(base.networks)
         statistics = _statistics(weights, signal, config, _sparse(signal))
         return normalization.unfold(base.networks, statistics, config)
+    if base is not None:
+        return normalization.parameters(base.networks, config)
     found = networks(config)
     # One draw for all: every draw of another size takes as long to compile as a layer.
     uniform = jax.random.uniform(key, (_weights(found),), minval=-1.0)
@@ -185,8 +191,8 @@ def _statistics(weights, signal: Signal, config: Config, frames):
     return normalization.mean_statistics(lax.map(of_frame, frames))
 
 
-def folded(params, signal: Signal, config: Config):
-    """The network of a fit with the statistics of the whole group.
+def _settled(params, signal: Signal, config: Config):
+    """Moments of every normalized layer over the whole group.
 
     A layer's statistics depend on those of the layers before it. Starting from none at all, each
     pass settles one layer more; a few frames will do for all passes but the last.
@@ -205,8 +211,12 @@ def folded(params, signal: Signal, config: Config):
     }
     few = _sparse(signal)
     statistics = lax.fori_loop(0, len(start), lambda _, s: one_pass(s, few), start)
-    every = jnp.arange(len(signal.decoded), dtype=jnp.int32)
-    return normalization.fold(params, one_pass(statistics, every), config)
+    return one_pass(statistics, jnp.arange(len(signal.decoded), dtype=jnp.int32))
+
+
+def folded(params, signal: Signal, config: Config):
+    """The network of a fit with the statistics of the whole group."""
+    return normalization.fold(params, _settled(params, signal, config), config)
 
 
 def restored(network, patches: Patches, config: Config):
@@ -214,3 +224,41 @@ def restored(network, patches: Patches, config: Config):
     weights = normalization.folded(network)
     predicted = wiring.predict(OPS, weights, patches.decoded, patches.blocks, patches.place, config)
     return jnp.round(255 * jnp.clip(predicted, 0.0, 1.0)) / 255
+
+
+# -- Learning a base -------------------------------------------------------------------------------
+
+
+def _is_folded(network) -> bool:
+    return not any(name.startswith("mean") for own in network.values() for name in own)
+
+
+def averageable(params, signal: Signal, config: Config):
+    """The parameters of a fit with the moments of its group beside them: {network: {array: ..}}.
+
+    Means of these over fits make sense, where those of folded networks do not: a channel that
+    hardly varies in one group has weights there that are huge anywhere else.
+    """
+    result = {name: dict(own) for name, own in params.items()}
+    for (name, i), own in _settled(params, signal, config).items():
+        result[name] |= {f"mean{i}": own.mean, f"square{i}": own.square}
+    return result
+
+
+def as_base(start, config: Config):
+    """Folded networks of such means, and the scales of their changes; `bases.base.Start` both."""
+    learned, scales = start
+    statistics = normalization.statistics(learned, config)
+    folded_scales = {}
+    for (name, i), own in statistics.items():
+        deviation, old = own.deviation, scales[name]
+        folded_scales.setdefault(name, {})
+        folded_scales[name][f"w{i}"] = old[f"w{i}"] * (1 / deviation).mean()
+        shift = old[f"beta{i}"] * deviation.mean() + old[f"mean{i}"]
+        folded_scales[name][f"shift{i}"] = shift
+    params = normalization.parameters(learned, config)
+    network = normalization.fold(params, statistics, config)
+    for name, own in network.items():
+        for array in own:  # weights of layers that are not normalized
+            folded_scales.setdefault(name, {}).setdefault(array, scales[name].get(array))
+    return start._replace(networks=network, scales=folded_scales)

@@ -21,6 +21,7 @@ from overfit.methods.upsampler.architecture import networks
 from overfit.methods.upsampler.config import Config
 
 _EPSILON = 1e-5  # added to variances, as PyTorch does
+_LARGEST = 4.0  # weight or beta that a fit begins with: a few times what fits end with
 _CONSTANT = 1e-6  # of the mean square: what float32 cannot tell from no variance
 
 Params = dict[str, dict[str, jax.Array]]  # {network: {array: values}}
@@ -43,6 +44,24 @@ class Moments(NamedTuple):
 
 
 Statistics = dict[tuple[str, int], Moments]  # by network and layer
+
+
+def statistics(network: Params, config: Config) -> Statistics:
+    """Those that stand beside the parameters, as "mean{i}" and "square{i}"."""
+    return {
+        (name, i): Moments(network[name][f"mean{i}"], network[name][f"square{i}"])
+        for name, own in networks(config).items()
+        for i, layer in enumerate(own)
+        if layer.normalized
+    }
+
+
+def parameters(network: Params, config: Config) -> Params:
+    """What `statistics` leaves."""
+    return {
+        name: {a: v for a, v in network[name].items() if not a.startswith(("mean", "square"))}
+        for name in networks(config)
+    }
 
 
 def moments(x) -> Moments:
@@ -112,7 +131,11 @@ def fold(params: Params, statistics: Statistics, config: Config) -> Params:
 
 
 def unfold(network: Params, statistics: Statistics, config: Config) -> Params:
-    """The inverse of `fold`."""
+    """The inverse of `fold`, as far as that gives parameters of a size that fits have.
+
+    A channel that varies far more than where the network comes from would have others: its weights
+    are then made smaller together.
+    """
     result: Params = {}
     for name, own in networks(config).items():
         result[name] = {}
@@ -121,8 +144,10 @@ def unfold(network: Params, statistics: Statistics, config: Config) -> Params:
             if layer.normalized:
                 seen = statistics[name, i]
                 w = w * _by_input(layer, seen.deviation)
+                largest = jnp.abs(w).max(axis=1 if layer.kind == "D" else 0)
+                w = w * _by_input(layer, jnp.minimum(1.0, _LARGEST / (largest + 1e-9)))
                 beta = (seen.mean - network[name][f"shift{i}"]) / seen.deviation
-                result[name] |= {f"w{i}": w, f"beta{i}": beta}
+                result[name] |= {f"w{i}": w, f"beta{i}": beta.clip(-_LARGEST, _LARGEST)}
             else:
                 result[name][f"w{i}"] = w
     return result

@@ -1,6 +1,7 @@
 """What the networks see, and that fit and decoder compute the same."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -193,11 +194,40 @@ def test_statistics_are_those_of_all_frames():
 
 
 def test_a_fit_from_a_base_begins_with_the_base():
-    group, base = random_group(SMALL), random_network(SMALL)
+    group = random_group(SMALL)
+    rng = np.random.default_rng(3)
+    params = jax.tree.map(
+        lambda x: np.float32(rng.normal(0, 0.5, x.shape)),
+        INIT(jax.random.key(0), group, None, SMALL),
+    )
+    base = FOLDED(params, group, SMALL)
     again = FOLDED(INIT(jax.random.key(0), group, Start(base, {}), SMALL), group, SMALL)
     for name, own in base.items():
         for array, values in own.items():
             np.testing.assert_allclose(again[name][array], values, rtol=1e-3, atol=1e-3)
+
+
+def test_what_is_averaged_over_fits_is_folded_to_a_base_by_its_own_moments():
+    group = random_group(SMALL)
+    params = INIT(jax.random.key(0), group, Start(random_network(SMALL), {}), SMALL)
+    averageable = jax.jit(model.averageable, static_argnums=2)(params, group, SMALL)
+    start = Start(averageable, jax.tree.map(lambda _: jnp.ones(()), averageable))
+    found, expected = model.as_base(start, SMALL), FOLDED(params, group, SMALL)
+    assert parameter_shapes(SMALL) == jax.tree.map(jnp.shape, found.networks)
+    assert found.scales.keys() == expected.keys()
+    jax.tree.map(
+        partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), found.networks, expected
+    )
+    again = INIT(jax.random.key(1), group, start, SMALL)
+    jax.tree.map(np.testing.assert_array_equal, again, params)
+
+
+def test_what_hardly_varies_does_not_explode_where_it_does():
+    """A folded weight for a tiny deviation is not that for a large one."""
+    group, base = random_group(SMALL), random_network(SMALL)
+    base["feature"]["w0"] = base["feature"]["w0"] * 1e4
+    params = INIT(jax.random.key(0), group, Start(base, {}), SMALL)
+    assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(params)) <= 1e2
 
 
 def test_a_fit_without_a_base_begins_at_the_enlarged_picture():
