@@ -145,6 +145,12 @@ def started(one: Fit, entry: library.Entry) -> Fit:
     base = entry.load()
     if base.method != one.codec.name:
         raise UserError(f"the base '{entry.name}' is of method {base.method}, not {one.codec.name}")
+    others = library.differing(base, settings.paths(one.config))
+    if others:
+        raise UserError(
+            f"the base '{entry.name}' has other networks than this: {others[0]} is "
+            f"{base.settings[others[0]]} there"
+        )
     signal = jax.ShapeDtypeStruct(one.signal.shape, jnp.float32)
     init = functools.partial(one.codec.init, config=architecture(one.config))
     jax.eval_shape(init, jax.random.key(0), signal, start_from(base))
