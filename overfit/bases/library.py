@@ -75,18 +75,27 @@ def entries() -> list[Entry]:
 
 
 # Settings that belong to the fit and not to the networks: a base serves all values of these.
-_FREE = ("fit.", "start.", "base.", "group")
+_FREE = ("fit.", "start.", "quantizer.", "base.", "training.", "group", "latency")
 
 
-def suited(method: str, settings: dict[str, Any], lmbda: float) -> Entry | None:
-    """The shipped base for networks with these settings, learned nearest to lambda; or None.
+def differing(base: Base, settings: dict[str, Any]) -> list[str]:
+    """The paths at which networks with these settings are others than those of the base.
 
     settings: {dotted path: value} of a whole configuration.
     """
 
-    def of_networks(known: dict[str, Any]) -> dict[str, Any]:
-        lists = {path: list(v) if isinstance(v, tuple) else v for path, v in known.items()}
-        return {path: v for path, v in lists.items() if not path.startswith(_FREE)}
+    def plain(value: Any) -> Any:
+        return list(value) if isinstance(value, tuple) else value
+
+    return [
+        path
+        for path, value in base.settings.items()
+        if not path.startswith(_FREE) and plain(settings.get(path)) != plain(value)
+    ]
+
+
+def suited(method: str, settings: dict[str, Any], lmbda: float) -> Entry | None:
+    """The shipped base for networks with these settings, learned nearest to lambda; or None."""
 
     def distance(base: Base) -> float:
         if base.lmbdas is None:
@@ -97,7 +106,7 @@ def suited(method: str, settings: dict[str, Any], lmbda: float) -> Entry | None:
     found = [
         (distance(base), entry.name, entry)
         for entry, base in known
-        if base.method == method and of_networks(base.settings) == of_networks(settings)
+        if base.method == method and not differing(base, settings)
     ]
     return min(found)[2] if found else None
 

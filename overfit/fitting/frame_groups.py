@@ -48,7 +48,7 @@ def encode_clip(request: Request, progress: Callable[[Progress], None] | None) -
     clip = as_yuv420(request.signal)
     qp = groups.qp(options.lmbda) if options.qp is None else options.qp
     options = options._replace(qp=qp, lmbda=groups.lmbda(qp), checkpoint=_folder(request))
-    base, prefix = _base(options)
+    base, prefix = _base(options, config)
     common = groups.prepare(clip, qp, config)
     signals = (
         Fit(codec, preset, config, signal, options, len(signal[0]) * clip.height * clip.width)
@@ -74,14 +74,14 @@ def encode_clip(request: Request, progress: Callable[[Progress], None] | None) -
     return Encoded(data, about)
 
 
-def _base(options: Options) -> tuple[Base | None, bytes]:
+def _base(options: Options, config) -> tuple[Base | None, bytes]:
     """(base, what names it in a file); (None, b"") for none. UserError for several."""
     entries = candidates_for(options)
     if len(entries) > 1:
         raise UserError("groups of frames start from one base; give one of these")
     if not entries:
         return None, b""
-    return loaded(entries[0], options.method), entries[0].prefix
+    return loaded(entries[0], options.method, config), entries[0].prefix
 
 
 def _batches(fits, chained: bool):

@@ -148,17 +148,26 @@ def shipped_base(options: Options) -> library.Entry | None:
     return library.suited(codec.name, settings.paths(config), options.lmbda)
 
 
-def loaded(entry: library.Entry, name: str) -> Base:
-    """Its base; raises UserError for one that is damaged or of another method than that named."""
+def loaded(entry: library.Entry, name: str, config) -> Base:
+    """Its base; raises UserError for one that is damaged, or of another method or other networks.
+
+    name, config: of the method.
+    """
     base = entry.load()
     if base.method != name:
         raise UserError(f"the base '{entry.name}' is of method {base.method}, not {name}")
+    others = library.differing(base, settings.paths(config))
+    if others:
+        raise UserError(
+            f"the base '{entry.name}' has other networks than this: {others[0]} is "
+            f"{base.settings[others[0]]} there"
+        )
     return base
 
 
 def started(one: Fit, entry: library.Entry) -> Fit:
     """The fit from that base; raises UserError for one that is damaged or of other networks."""
-    base = loaded(entry, one.codec.name)
+    base = loaded(entry, one.codec.name, one.config)
     signal = jax.eval_shape(lambda: traced(one.signal))
     init = functools.partial(one.codec.init, config=architecture(one.config))
     jax.eval_shape(init, jax.random.key(0), signal, start_from(base))
@@ -204,7 +213,7 @@ def signal_shape(signal) -> tuple:
 
 def _schedule(one: Fit) -> Schedule:
     steps, config = one.options.steps, one.config
-    if one.base is not None:
+    if one.base is not None and one.codec.groups is None:  # theirs says when frames are there
         # The schedule that the base was learned for, unless the user knows better.
         learned = {p: value for p, value in one.base.settings.items() if p.startswith("fit.")}
         config = settings.override(config, learned | one.options.set)

@@ -22,6 +22,7 @@ from overfit.jobs.work import work
 from overfit.meta import train as training
 from overfit.meta.train import Plan, train
 from overfit.metrics.psnr import psnr
+from overfit.sweeping import rungs, space
 
 CROP, STEPS = 32, 100
 PLAN = Plan(set=SMALL, outer_steps=4, batch=2, steps=STEPS, crop=CROP, held_out=2)
@@ -186,6 +187,10 @@ def test_jobs_start_from_a_base_of_the_library(pictures, several, tmp_path):
     assert job.key() != plain.key() and "base" in job.label and "base" not in plain.label
     (auto,) = evaluation.jobs([instance], plan._replace(base="auto"))
     assert auto == plain  # nothing is shipped for these networks
+    axes = {"preset": "c3-kodak", "set": SMALL, "axes": {"entropy.activation": ["gelu", "relu"]}}
+    choices = rungs.Plan(space.parse(axes, "choices"), "grid", base="mine")
+    (swept,) = rungs.jobs_of(instance, choices, SMALL)
+    assert swept.options["base"] == job.options["base"]
     events = []
     work([job], tmp_path, events.append)
     record = events[-1].record
@@ -204,7 +209,8 @@ def test_a_file_that_decoders_would_not_find_is_refused(unseen, base, tmp_path):
     "options, word",
     [
         ({"base": "none-such"}, "none-such"),
-        ({"base": "mine", "set": SMALL | {"entropy.widths": (5,)}}, "other networks"),
+        ({"base": "mine", "set": SMALL | {"entropy.widths": (5,)}}, "entropy.widths"),
+        ({"base": "mine", "set": SMALL | {"entropy.activation": "relu"}}, "other networks"),
     ],
 )
 def test_a_base_that_does_not_fit_is_refused(unseen, options, word):
