@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from overfit.fitting.clips import clip_file, patch_fits
-from overfit.fitting.files import Encoded, image_file, write_files
+from overfit.fitting.files import Encoded, image_file
 from overfit.fitting.groups import (
     Fit,
     Fitted,
@@ -17,7 +17,7 @@ from overfit.fitting.groups import (
     start,
 )
 from overfit.fitting.memory import at_once
-from overfit.fitting.run import Progress
+from overfit.fitting.run import Progress, Run
 from overfit.fitting.target import search_lambda
 from overfit.io.clips import Clip
 
@@ -41,7 +41,7 @@ def encode(
     return [
         file_of(request, several, [next(results) for _ in several])
         if request.options.target is None
-        else _searched(several[0], progress)
+        else _searched(request, several, progress)
         for request, several in zip(requests, fits, strict=True)
     ]
 
@@ -61,7 +61,18 @@ def file_of(request: Request, fits: list[Fit], results: list[Fitted]) -> Encoded
 
 
 def _fit(fits: Sequence[Fit], progress: Callable[[Progress], None] | None) -> list[Fitted]:
-    """Runs all fits, in as many rounds as shapes, architectures and memory ask for."""
+    """Runs all fits, round by round."""
+    results: dict[int, Fitted] = {}
+    for members, group in _rounds(fits, progress):
+        finished = run_group(group, *start(group))
+        results |= dict(zip(members, fitted(group, finished), strict=True))
+    return [results[i] for i in range(len(fits))]
+
+
+def _rounds(
+    fits: Sequence[Fit], progress: Callable[[Progress], None] | None
+) -> list[tuple[list[int], Group]]:
+    """(which of the fits, they as a group), as shapes, architectures and memory ask for."""
     alike: dict[tuple, list[int]] = {}
     for i, one in enumerate(fits):
         key = (one.signal.shape, one.options.method, architecture(one.config), one.base_prefix)
@@ -70,21 +81,32 @@ def _fit(fits: Sequence[Fit], progress: Callable[[Progress], None] | None) -> li
     for members in alike.values():
         size = at_once(fits[members[0]].signal[0].size)
         rounds += [members[first : first + size] for first in range(0, len(members), size)]
-    results: dict[int, Fitted] = {}
-    for number, members in enumerate(rounds, 1):
-        tell = progress and _numbered(progress, number, len(rounds))
-        group = Group([fits[i] for i in members], tell)
-        finished = run_group(group, *start(group))
-        results |= dict(zip(members, fitted(group, finished), strict=True))
-    return [results[i] for i in range(len(fits))]
+    return [
+        (
+            members,
+            Group(
+                [fits[i] for i in members],
+                progress and _numbered(progress, number, len(rounds)),
+            ),
+        )
+        for number, members in enumerate(rounds, 1)
+    ]
 
 
-def _searched(one: Fit, progress: Callable[[Progress], None] | None) -> Encoded:
-    """A search adapts lambda to its image: the runs of two have nothing in common."""
-    group = Group([one], progress)
-    finished = run_group(group, *start(group))
-    (first,) = write_files(group, finished)
-    return search_lambda(group, finished, first)
+def _searched(
+    request: Request, fits: list[Fit], progress: Callable[[Progress], None] | None
+) -> Encoded:
+    """A search adapts lambda to its signal: the runs of two have nothing in common."""
+    rounds = _rounds(fits, progress)
+    groups = [group for _, group in rounds]
+
+    def write(runs: list[Run]) -> Encoded:
+        results: dict[int, Fitted] = {}
+        for (members, group), run in zip(rounds, runs, strict=True):
+            results |= dict(zip(members, fitted(group, run), strict=True))
+        return file_of(request, fits, [results[i] for i in range(len(fits))])
+
+    return search_lambda(groups, [run_group(group, *start(group)) for group in groups], write)
 
 
 def _numbered(

@@ -156,14 +156,14 @@ def test_an_interrupted_sweep_repeats_nothing(folder, halving, tmp_path, monkeyp
 
 def test_a_setting_whose_fit_diverges_costs_the_others_nothing(folder, grid, tmp_path, monkeypatch):
     best = grid[1]["sweep_setting"]
-    write_files = rungs_module.write_files
+    fitted = rungs_module.fitted
 
     def without_the_best(group, finished):
         if group.fits[0].options.set == best:
             raise UserError("no finite loss")
-        return write_files(group, finished)
+        return fitted(group, finished)
 
-    monkeypatch.setattr(rungs_module, "write_files", without_the_best)
+    monkeypatch.setattr(rungs_module, "fitted", without_the_best)
     plan = Plan(parse(tomllib.loads(TOML), "test"), "grid")
     for _ in range(2):  # the second time from what the first has left
         summary, (failure,) = sweep(find_all([str(folder)]), plan, tmp_path)
