@@ -2,12 +2,15 @@
 
     python experiments/c3_video.py FOLDER_OF_CLIPS [--steps 400] [--only BasketballPass]
 
-Small crops of four clips (7 frames of 128x128 pixels each, from the middle of the picture, in RGB),
-every one a single patch. For each clip and lambda C3 takes the best of its nine settings by
-successive halving (sweeps/c3_adaptive_uvg.toml), from as few steps as stated, where the paper takes
-100000 and patches of 1.3 million pixels and more: a kilobyte or two of networks weighs far more
-here. For one clip and lambda every setting is fitted to its end. Masks are learned and centered
-with the same preset, and the weights that place them are drawn (Figs. 15 and 24 of the paper).
+Small crops of four clips (7 frames of 128x128 pixels, from the middle of the picture, in RGB), each
+a single patch, and as few steps as stated, where the paper takes 100000 and patches of 1.3
+million pixels and more: the kilobytes of networks weigh far more here. The parts:
+
+    curves    the default preset at four lambdas, beside the anchors
+    settings  each of the nine settings to its end on one clip at one lambda: the choice among them
+    masks     learned and centered with one preset on clips that move (Fig. 24 of the paper), and
+              the weights that place them, as PNG (Fig. 15)
+    adaptive  the best of the nine settings by halving, for every clip and lambda (the longest part)
 
 All rates are those of files that were decoded again. What is done is found in --output and not done
 again; the results are saved after every part.
@@ -52,8 +55,9 @@ ANCHORS = (
     "x264-medium-nobframes", "x265-medium-nobframes", "x265-medium-nobframes-444", "x265-veryslow",
 )  # fmt: skip
 ONE = Workers(count=1)
-GRID = "BasketballPass"  # where every setting is fitted to its end, at the second lambda
+PRESET = "c3-uvg-shared"  # the default for clips
 MOVING = ("BasketballPass", "park_joy")
+PARTS = ("curves", "settings", "masks", "adaptive")
 
 
 def crops(folder: str, output: Path, names) -> list:
@@ -128,57 +132,59 @@ def _without_search(one):
 def main() -> None:
     parser = argparse.ArgumentParser(description="C3 on clips, beside x264 and x265.")
     parser.add_argument("folder", help="of the clips")
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--mask-steps", type=int, default=100)
     parser.add_argument("--lmbdas", type=float, nargs="+", default=[2e-4, 5e-4, 1e-3, 4e-3])
     parser.add_argument("--only", nargs="+", default=list(CLIPS), choices=list(CLIPS))
     parser.add_argument("--output", default="runs/c3_video", help="of the files")
     arguments = parser.parse_args()
     prepare_jax()
-    output, lmbdas = Path(arguments.output), arguments.lmbdas
-    settings = {
-        key: value for key, value in vars(arguments).items() if key not in ("folder", "output")
-    }
-    settings |= {"frames": FRAMES, "side": SIDE, "clips": {n: CLIPS[n] for n in arguments.only}}
-    order = list(arguments.only)
-    instances = sorted(
-        crops(arguments.folder, output, order), key=lambda one: order.index(one.name)
-    )
-    budget = arguments.steps, arguments.mask_steps
-    results: dict = {"anchors": evaluated(instances, output / "anchors", Evaluation(ANCHORS))}
-    results["adaptive"] = []
+    output, lmbdas, steps = Path(arguments.output), arguments.lmbdas, arguments.steps
+    names = list(arguments.only)
+    found = crops(arguments.folder, output, names)
+    instances = sorted(found, key=lambda one: names.index(one.name))
+    budget = steps, arguments.mask_steps
+    settings = {"steps": steps, "mask_steps": arguments.mask_steps, "lmbdas": lmbdas}
+    settings |= {"frames": FRAMES, "side": SIDE, "clips": {name: CLIPS[name] for name in names}}
+    results = common.stored("c3_video", settings)
 
-    def save() -> None:
-        results["bd_rates"] = bd_rates(results["anchors"], results["adaptive"])
+    def save(part: str, result) -> None:
+        results[part] = result
         common.save("c3_video", results, settings=settings)
 
-    for instance in instances:
-        place = output / "adaptive" / instance.name
-        results["adaptive"] += swept([instance], place, "halving", *budget, lmbdas)
-        save()
     moving = [one for one in instances if one.name in MOVING]
-    for instance in moving:
-        heat_map(
-            instance,
-            2 * arguments.mask_steps,
-            common.RESULTS / f"c3_video_mask_{instance.name}.png",
-        )
-    results["masks"] = []
-    for mask_steps in (0, 2 * arguments.mask_steps):
-        plan = Evaluation(
-            ("c3-uvg-masked",),
-            tuple(lmbdas[1:3]),
-            steps=arguments.steps,
-            set={"start.mask_steps": mask_steps},
-        )
-        results["masks"] += evaluated(moving, output / "masks", plan)
-    save()
-    for instance in instances:
-        if instance.name == GRID:
-            place = output / "grid"
-            swept([instance], place, "grid", *budget, lmbdas[1:2])
-            results["settings"] = _every_setting(place)
-            save()
+    if "curves" in arguments.parts:
+        save("anchors", evaluated(instances, output / "anchors", Evaluation(ANCHORS)))
+        curve: list[dict] = []
+        for instance in instances:
+            plan = Evaluation((PRESET,), tuple(lmbdas), steps=steps)
+            curve += evaluated([instance], output / "curves", plan)
+            save("curves", curve)
+        save("bd_rates", bd_rates(results["anchors"], curve))
+    if "settings" in arguments.parts:
+        for instance in moving[:1]:
+            place = output / "settings"
+            (chosen,) = swept([instance], place, "grid", *budget, lmbdas[1:2])
+            save("settings", {"chosen": chosen, "all": _every_setting(place)})
+    if "masks" in arguments.parts:
+        for instance in moving:
+            path = common.RESULTS / f"c3_video_mask_{instance.name}.png"
+            heat_map(instance, arguments.mask_steps, path)
+        lines: list[dict] = []
+        for mask_steps in (0, arguments.mask_steps):
+            changes = {"start.mask_steps": mask_steps}
+            plan = Evaluation(("c3-uvg-masked",), tuple(lmbdas[1:2]), steps=steps, set=changes)
+            lines += evaluated(moving, output / "masks", plan)
+            save("masks", lines)
+    if "adaptive" in arguments.parts:
+        adaptive: list[dict] = []
+        for instance in instances:
+            place = output / "adaptive" / instance.name
+            adaptive += swept([instance], place, "halving", *budget, lmbdas)
+            save("adaptive", adaptive)
+        if "anchors" in results:
+            save("bd_rates_adaptive", bd_rates(results["anchors"], adaptive))
 
 
 def _every_setting(folder: Path) -> list[dict]:

@@ -35,8 +35,6 @@ def patch_fits(clip: Clip, options: Options) -> list[Fit]:
     """
     if options.base not in (None, AUTO_BASE, NO_BASE):
         raise UserError("bases are for images so far; give a clip --base none")
-    if options.target is not None:
-        raise UserError("a size or quality to aim at is for images; give a clip --lmbda")
     frames = clip.planes[0]
     if clip.format != "rgb":
         raise UserError("only RGB clips can be fitted so far, and this one is 4:2:0: convert it")

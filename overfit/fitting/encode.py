@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 
 from overfit.fitting.choice import chosen
 from overfit.fitting.clips import clip_file, patch_fits
-from overfit.fitting.files import Encoded, image_file, write_files
+from overfit.fitting.files import Encoded, image_file
 from overfit.fitting.frame_groups import encode_clip, forget_groups
-from overfit.fitting.groups import Fit, Fitted, Group, Request, checked, run_group, saved, start
-from overfit.fitting.run import Progress
+from overfit.fitting.groups import Fit, Fitted, Request, checked, run_group, saved, start
+from overfit.fitting.run import Progress, Run
 from overfit.fitting.target import search_lambda
-from overfit.fitting.together import fit_together
+from overfit.fitting.together import fit_together, in_order, rounds_of
 from overfit.io.clips import Clip
 from overfit.method import load
 
@@ -37,7 +37,7 @@ def encode(
         if _in_groups(request):
             return encode_clip(request, progress)
         if request.options.target is not None:
-            return _searched(several[0], progress)
+            return _searched(request, several, progress)
         return file_of(request, several, [next(results) for _ in several])
 
     return [encoded(*pair) for pair in zip(requests, fits, strict=True)]
@@ -62,12 +62,17 @@ def file_of(request: Request, fits: list[Fit], results: list[Fitted]) -> Encoded
     return image_file(fits[0], results[0])
 
 
-def _searched(one: Fit, progress: Callable[[Progress], None] | None) -> Encoded:
-    """A search adapts lambda to its image: the runs of two have nothing in common."""
-    group = Group([one], progress)
-    finished = run_group(group, *start(group))
-    (first,) = write_files(group, finished)
-    return search_lambda(group, finished, first)
+def _searched(
+    request: Request, fits: list[Fit], progress: Callable[[Progress], None] | None
+) -> Encoded:
+    """A search adapts lambda to its signal: the runs of two have nothing in common."""
+    rounds = rounds_of(fits, progress)
+    groups = [group for _, group in rounds]
+
+    def write(runs: list[Run]) -> Encoded:
+        return file_of(request, fits, in_order(rounds, runs))
+
+    return search_lambda(groups, [run_group(group, *start(group)) for group in groups], write)
 
 
 def forget(request: Request) -> None:

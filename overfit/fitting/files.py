@@ -7,9 +7,8 @@ import numpy as np
 
 from overfit import decoding
 from overfit.coding import container
-from overfit.fitting.groups import Fit, Fitted, Group, fitted
+from overfit.fitting.groups import Fit, Fitted
 from overfit.fitting.origin import device, versions
-from overfit.fitting.run import Run
 from overfit.metrics.ms_ssim import ms_ssim
 from overfit.metrics.psnr import psnr
 
@@ -19,14 +18,6 @@ class Encoded(NamedTuple):
 
     data: bytes
     about: dict[str, Any]
-
-
-def write_files(group: Group, finished: Run) -> list[Encoded]:
-    """The files of a group of images; raises UserError for a fit without a finite loss."""
-    return [
-        image_file(one, result)
-        for one, result in zip(group.fits, fitted(group, finished), strict=True)
-    ]
 
 
 def image_file(one: Fit, result: Fitted) -> Encoded:

@@ -1,4 +1,9 @@
-"""Search for the lambda that gives a file of a wanted size or quality."""
+"""Search for the lambda that gives a file of a wanted size or quality.
+
+All patches of a clip have that lambda; their states wait in memory while the file is measured.
+"""
+
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +11,7 @@ import numpy as np
 
 from overfit.engine import fit
 from overfit.errors import UserError
-from overfit.fitting.files import Encoded, write_files
+from overfit.fitting.files import Encoded
 from overfit.fitting.groups import Group, Target, run_group
 from overfit.fitting.run import Run
 
@@ -28,13 +33,17 @@ def checked_target(bpp: float | None, psnr: float | None) -> Target | None:
     return Target(bpp, psnr)
 
 
-def search_lambda(group: Group, finished: Run, result: Encoded) -> Encoded:
-    """Corrects lambda until the file meets the target, each time from the fit so far.
+def search_lambda(
+    groups: Sequence[Group], finished: list[Run], write: Callable[[list[Run]], Encoded]
+) -> Encoded:
+    """Corrects lambda until the file meets the target, each time from the fits so far.
+
+    groups, finished: all fits behind the file, and their first runs; write: makes the file of runs.
 
     Rate and distortion are close to power laws of lambda: the first steps take the slopes that C3's
     published curves have, until the goal is bracketed.
     """
-    target = group.fits[0].options.target
+    target, result = groups[0].fits[0].options.target, write(finished)
     assert target is not None
     kind = "bpp" if target.bpp is not None else "psnr"
     goal = target.bpp if target.bpp is not None else target.psnr
@@ -62,20 +71,28 @@ def search_lambda(group: Group, finished: Run, result: Encoded) -> Encoded:
         log_lmbda = float(np.clip(log_lmbda, at - 1.5, at + 1.5))
         log_lmbda = float(np.clip(log_lmbda, np.log(1e-6), np.log(10.0)))
         step = log_lmbda - float(np.log(best[1].about["lmbda"]))
-        lmbda = jnp.full((1,), np.exp(log_lmbda), jnp.float32)
-        tasks = finished.tasks._replace(lmbda=lmbda)
         fraction = max(0.2, _REWIND - 0.35 * abs(step))
-        # From the closest fit so far: one that lambda has emptied of latents would stay empty. A
-        # copy, because the program takes over the buffers of its states.
-        states = fit.rewind(jax.tree.map(jnp.copy, best[0].states), tasks, fraction)
-        again = run_group(group, states, tasks, f"search{round_number}")
-        finished = again._replace(
-            seconds=finished.seconds + again.seconds,
-            seconds_compile=finished.seconds_compile + again.seconds_compile,
-            steps=finished.steps + again.steps,
-        )
-        (result,) = write_files(group, finished)
+        # From the closest fits so far: one that lambda has emptied of latents would stay empty.
+        finished = [
+            _again(*parts, float(np.exp(log_lmbda)), fraction, f"search{round_number}")
+            for parts in zip(groups, best[0], finished, strict=True)
+        ]
+        result = write(finished)
         history.append((log_lmbda, measure(result.about)))
         if abs(history[-1][1] - wanted) < abs(measure(best[1].about) - wanted):
             best = finished, result
     return best[1]
+
+
+def _again(group: Group, best: Run, last: Run, lmbda: float, fraction: float, phase: str) -> Run:
+    """Runs a group under another lambda from where the best run got; its times are added up."""
+    lmbdas = jnp.full((len(group.fits),), lmbda, jnp.float32)
+    tasks = last.tasks._replace(lmbda=lmbdas)
+    # A copy, because the program takes over the buffers of its states.
+    states = fit.rewind(jax.tree.map(jnp.copy, best.states), tasks, fraction)
+    again = run_group(group, states, tasks, phase)
+    return again._replace(
+        seconds=last.seconds + again.seconds,
+        seconds_compile=last.seconds_compile + again.seconds_compile,
+        steps=last.steps + again.steps,
+    )

@@ -1,6 +1,6 @@
 """Runs any number of fits, those that are alike in one program."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from overfit.fitting.groups import (
     Fit,
@@ -13,11 +13,20 @@ from overfit.fitting.groups import (
     start,
 )
 from overfit.fitting.memory import at_once
-from overfit.fitting.run import Progress
+from overfit.fitting.run import Progress, Run
 
 
 def fit_together(fits: Sequence[Fit], progress: Callable[[Progress], None] | None) -> list[Fitted]:
-    """Runs all fits, in as many rounds as shapes, architectures and memory ask for."""
+    """Runs all fits, round by round."""
+    rounds = rounds_of(fits, progress)
+    # A generator: the state of one round only is kept at a time.
+    return in_order(rounds, (run_group(group, *start(group)) for _, group in rounds))
+
+
+def rounds_of(
+    fits: Sequence[Fit], progress: Callable[[Progress], None] | None
+) -> list[tuple[list[int], Group]]:
+    """(which of the fits, they as a group), as shapes, architectures and memory ask for."""
     alike: dict[tuple, list[int]] = {}
     for i, one in enumerate(fits):
         key = (
@@ -31,13 +40,21 @@ def fit_together(fits: Sequence[Fit], progress: Callable[[Progress], None] | Non
     for members in alike.values():
         size = at_once(fits[members[0]].pixels)
         rounds += [members[first : first + size] for first in range(0, len(members), size)]
+    return [
+        (
+            members,
+            Group([fits[i] for i in members], progress and numbered(progress, number, len(rounds))),
+        )
+        for number, members in enumerate(rounds, 1)
+    ]
+
+
+def in_order(rounds: Sequence[tuple[list[int], Group]], runs: Iterable[Run]) -> list[Fitted]:
+    """What came of the runs of the rounds, in the order of the fits."""
     results: dict[int, Fitted] = {}
-    for number, members in enumerate(rounds, 1):
-        tell = progress and numbered(progress, number, len(rounds))
-        group = Group([fits[i] for i in members], tell)
-        finished = run_group(group, *start(group))
-        results |= dict(zip(members, fitted(group, finished), strict=True))
-    return [results[i] for i in range(len(fits))]
+    for (members, group), run in zip(rounds, runs, strict=True):
+        results |= dict(zip(members, fitted(group, run), strict=True))
+    return [results[i] for i in range(len(results))]
 
 
 def numbered(

@@ -10,7 +10,8 @@ import lzma
 import math
 import os
 import re
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import IO, NamedTuple, cast
 
@@ -24,6 +25,7 @@ from overfit.io.datasets import natural
 from overfit.io.images import EXTENSIONS, load_image
 
 _MAX_SIDE = 16384  # px; more in a header means that it is damaged
+IN_MEMORY = 1 << 28  # bytes of a clip; the frames of a larger one are kept in a file
 _FPS = Fraction(25)  # where a source does not know its own: FFmpeg's choice for image sequences
 
 # Pixel formats of PyAV that are 8-bit RGB in another order.
@@ -46,7 +48,42 @@ def rgb_frame(frame: tuple[np.ndarray, ...]) -> np.ndarray:
 
 def as_rgb(clip: Clip) -> Clip:
     """The clip in RGB, see `rgb_frames`."""
-    return clip if clip.format == "rgb" else Clip((np.stack(list(rgb_frames(clip))),), clip.fps)
+    return clip if clip.format == "rgb" else Clip((gathered(rgb_frames(clip)),), clip.fps)
+
+
+def gathered(frames: Iterable[np.ndarray]) -> np.ndarray:
+    """Frames one after the other: uint8 [T, *shape of a frame], read-only where they are many.
+
+    What is beyond IN_MEMORY goes to a temporary file without a name, which is mapped: whoever works
+    patch by patch has in memory what he works on. It lies in $TMPDIR, and ends with the array.
+
+    Raises:
+      UserError: there is no room for it.
+    """
+    frames = iter(frames)
+    kept, size = [], 0
+    for frame in frames:
+        kept.append(frame)
+        size += frame.nbytes
+        if size > IN_MEMORY:
+            return _mapped(itertools.chain(kept, frames))
+    return np.stack(kept) if kept else np.empty((0, 0), np.uint8)
+
+
+def _mapped(frames: Iterable[np.ndarray]) -> np.ndarray:
+    count, shape = 0, ()
+    with tempfile.TemporaryFile(buffering=0) as file:
+        for frame in frames:
+            count, shape, data = count + 1, frame.shape, memoryview(frame.tobytes())
+            try:
+                while data:  # a full disk takes a part first
+                    data = data[file.write(data) :]
+            except OSError as error:
+                raise UserError(
+                    f"cannot keep the clip in '{tempfile.gettempdir()}': {error.strerror}; let "
+                    "TMPDIR name a folder with more room, or take fewer --frames"
+                ) from error
+        return np.memmap(file, np.uint8, "r", shape=(count, *shape))
 
 
 def as_yuv420(clip: Clip) -> Clip:
@@ -98,8 +135,7 @@ def load_clip(
     with _open(name, _RawName(size, fps)) as source:
         shape = ClipShape(source.format, 0, source.height, source.width, source.fps)
         sizes = [math.prod(plane) for plane in shape.plane_shapes]
-        one_frame = np.dtype((np.uint8, sum(sizes)))
-        samples = np.fromiter(itertools.islice(source.frames, frames), one_frame)
+        samples = gathered(itertools.islice(source.frames, frames))
     if not len(samples):
         raise UserError(f"'{name}' holds no frames; check how it was made")
     if frames is not None and len(samples) < frames:

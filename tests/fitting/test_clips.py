@@ -128,7 +128,6 @@ def test_what_is_intact_before_a_damage_is_salvaged(folder, tmp_path, capsys):
 @pytest.mark.parametrize(
     "options, word",
     [
-        (["--target-bpp", "1"], "--lmbda"),
         (["--patch", "1,2"], "patch"),
         (["--frames", "9"], "9"),
         (["--preset", "c3-kodak", "--set", "synthesis.upsampling=learned"], "upsampling"),
@@ -138,6 +137,13 @@ def test_bad_options_of_clips_are_refused(folder, tmp_path, capsys, options, wor
     command = ["encode", str(folder / "frames"), "-o", str(tmp_path / "a.ovf"), *options]
     assert main(command) == 2
     assert word in capsys.readouterr().err and not (tmp_path / "a.ovf").exists()
+
+
+def test_a_clip_is_made_to_size(clip):
+    """All patches with the same lambda, which is found by correcting the first one's."""
+    data = encode(clip, lmbda=1e-3, target_bpp=1.8)
+    assert overfit.info(data)["bpp"] == pytest.approx(1.8, rel=0.05)
+    assert overfit.info(data)["patches"] == 2 and psnr(clip, overfit.decode(data)) > 20
 
 
 def test_options_of_clips_are_not_for_images(folder, tmp_path, capsys):

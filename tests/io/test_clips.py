@@ -1,3 +1,4 @@
+import io
 import lzma
 import sys
 from fractions import Fraction
@@ -7,7 +8,8 @@ import pytest
 from PIL import Image
 
 from overfit.errors import UserError
-from overfit.io.clips import load_clip
+from overfit.io import clips
+from overfit.io.clips import as_rgb, load_clip
 
 HEIGHT, WIDTH, FRAMES = 17, 22, 5
 RNG = np.random.default_rng(0)
@@ -203,3 +205,30 @@ def test_without_pyav_the_package_is_named(tmp_path, monkeypatch):
     (tmp_path / "a.mp4").write_bytes(b"x")
     with pytest.raises(UserError, match=r"needs PyAV; run: pip install 'overfit\[video\]'"):
         load_clip(tmp_path / "a.mp4")
+
+
+# -- Clips that are large --------------------------------------------------------------------------
+
+
+def test_a_large_clip_lies_in_a_file_and_is_the_same(tmp_path, monkeypatch):
+    (tmp_path / "a.y4m").write_bytes(y4m())
+    small = as_rgb(load_clip(tmp_path / "a.y4m"))
+    monkeypatch.setattr(clips, "IN_MEMORY", 2 * len(FRAME_BYTES[0]))
+    large = load_clip(tmp_path / "a.y4m")
+    assert_is_the_clip(large)
+    rgb = as_rgb(large)
+    for plane in (*large.planes, *rgb.planes):
+        assert isinstance(plane, np.memmap)  # a view: nothing was copied
+    assert np.array_equal(rgb.planes[0], small.planes[0])
+
+
+def test_no_room_for_a_large_clip_is_said(tmp_path, monkeypatch):
+    class Full(io.BytesIO):
+        def write(self, data):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(clips, "IN_MEMORY", 1)
+    monkeypatch.setattr(clips.tempfile, "TemporaryFile", lambda **_: Full())
+    (tmp_path / "a.y4m").write_bytes(y4m())
+    with pytest.raises(UserError, match="No space left.*TMPDIR"):
+        load_clip(tmp_path / "a.y4m")

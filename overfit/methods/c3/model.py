@@ -284,7 +284,29 @@ def synthesize(weights, planes: list, shape, config: C3Config):
         x = x + convolve(weights[f"residual_w{i}"], weights[f"residual_b{i}"], x)
         if i < synthesis.residual_layers - 1:
             x = primitives.ACTIVATIONS[synthesis.activation](x)
+    if len(size) == 3:
+        return _to_levels(x)
     return jax.lax.clamp(0.0, x, 1.0)
+
+
+@jax.custom_vjp
+def _to_levels(x):
+    """x within [0, 1], with the gradient of x itself where descent leads back into the range.
+
+    The first steps of Adam move all 81 weights of a 3x3x3 convolution by the same amount, which can
+    take every sample of a clip out of the range. `clamp` has no gradient there, and the fit would
+    never come back. Source of the rule: the lower bounds of Balle et al., "Variational image
+    compression with a scale hyperprior", ICLR 2018, as TensorFlow Compression has them.
+    """
+    return jax.lax.clamp(0.0, x, 1.0)
+
+
+def _to_levels_backward(x, g):
+    back = ((x >= 0) | (g < 0)) & ((x <= 1) | (g > 0))
+    return (jnp.where(back, g, 0.0),)
+
+
+_to_levels.defvjp(lambda x: (_to_levels(x), x), _to_levels_backward)
 
 
 # -- Loss ------------------------------------------------------------------------------------------

@@ -462,3 +462,12 @@ def test_the_mean_color_is_where_a_fit_starts():
         config = settings.override(KODAK, {"start.mean_color": mean_color})
         start = jit(lambda key, config=config: model.init(key, signal, None, config)["synthesis"])
         np.testing.assert_allclose(start(jax.random.key(0))["b2"], expected_bias, atol=1e-6)
+
+
+def test_a_fit_whose_samples_are_all_out_of_range_comes_back():
+    """The first steps of Adam can take a 3x3x3 convolution there, where `clamp` has no gradient."""
+    x, target = jnp.array([-0.5, 0.5, 1.5, -0.5, 1.5]), jnp.array([0.5, 0.5, 0.5, -1.0, 2.0])
+    value, gradient = jax.value_and_grad(lambda x: jnp.sum((model._to_levels(x) - target) ** 2))(x)
+    assert value == pytest.approx(0.25 + 0 + 0.25 + 1 + 1)
+    # Descent leads back into the range, or there is no gradient.
+    np.testing.assert_allclose(gradient, [-1, 0, 1, 0, 0])
