@@ -10,9 +10,12 @@ from typing import Any, NamedTuple
 
 from overfit.errors import UserError
 
-METHODS = {"c3": "overfit.methods.c3"}  # name -> module that defines METHOD
+METHODS = {
+    "c3": "overfit.methods.c3",
+    "reference": "overfit.methods.reference",
+}  # name -> module that defines METHOD
 # Name -> number in the file header; a number is never used again.
-METHOD_IDS = {"c3": 1, "upsampler": 2}
+METHOD_IDS = {"c3": 1, "upsampler": 2, "reference": 4}
 
 
 class Aux(NamedTuple):
@@ -53,6 +56,23 @@ class Inspection(NamedTuple):
     bit_map: Any  # float64 [height, width]; bits per pixel, of all planes together
 
 
+class Pretraining(NamedTuple):
+    """How networks that all signals share are learned: what a base of a whole codec is made of.
+
+    init(rng, config) -> networks: {network: {array: float32}}, NumPy arrays.
+    loss(networks, signal, key, progress, config) -> (loss, Aux) of one crop, a
+        signal as in `Method.init`; progress: the share of the training that is done.
+    exponent(network) -> the finest steps, 2^-exponent, that the arrays of a network may have.
+    code(signal, base, lmbda, config) -> code of a signal as the base has it, without any fit: NumPy
+        arrays in, and no JAX.
+    """
+
+    init: Callable
+    loss: Callable
+    exponent: Callable
+    code: Callable
+
+
 class Method(NamedTuple):
     """A codec that is fitted to each signal.
 
@@ -72,6 +92,8 @@ class Method(NamedTuple):
     first_phase(config) -> Phase, or None where a config needs none; None for a method without any.
     frames(sections, base) -> iterator of the uint8 frames of a clip, each as soon as the symbols
         that it needs are decoded; None for a method without clips.
+    pretraining: of a codec whose base is all of its networks. Without a base it does nothing, and
+        the base's settings are its configuration; None for methods that can start from nothing.
     """
 
     name: str
@@ -88,6 +110,7 @@ class Method(NamedTuple):
     inspect: Callable | None = None
     first_phase: Callable | None = None
     frames: Callable | None = None
+    pretraining: Pretraining | None = None
 
 
 def load(name: str) -> Method:

@@ -18,7 +18,7 @@ ALLOWED = {
     "nn": set(),
     "coding": {"method"},  # numbers of methods
     "bases": {"coding", "io"},
-    "meta": {"bases", "coding", "engine", "fitting", "io", "settings"},
+    "meta": {"bases", "coding", "engine", "fitting", "io", "method", "settings"},
     "methods": {"nn", "bases", "coding", "method", "settings", "codecs", "io"},
     "engine": {"nn", "method"},
     "metrics": set(),

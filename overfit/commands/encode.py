@@ -31,6 +31,10 @@ def add_arguments(parser) -> None:
         "--patch", metavar="T,H,W", help="frames, rows, columns of the parts a clip is fitted in"
     )
     parser.add_argument("--checkpoint", metavar="DIR", help="save the run there and continue it")
+    parser.add_argument(
+        "--adapt", help="what of a pretrained codec is fitted to the image: latents, igsdn, last, "
+        "adapter, all, or auto (default), which keeps what pays"
+    )  # fmt: skip
 
 
 def run(arguments) -> dict:
@@ -49,13 +53,16 @@ def run(arguments) -> dict:
     from overfit.fitting.target import checked_target
 
     target = checked_target(arguments.target_bpp, arguments.target_psnr)
+    assignments = settings.parse_assignments(arguments.set)
+    if arguments.adapt is not None:
+        assignments["adapt"] = arguments.adapt
     options = Options(
         arguments.method,
         arguments.preset,
         1e-3 if arguments.lmbda is None else arguments.lmbda,
         arguments.steps,
         arguments.seed,
-        settings.parse_assignments(arguments.set),
+        assignments,
         target,
         None if arguments.base == "none" else arguments.base,
         parse_size(arguments.patch) if arguments.patch else None,

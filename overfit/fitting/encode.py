@@ -15,10 +15,11 @@ from overfit.fitting.groups import (
     run_group,
     saved,
     start,
+    unfitted,
 )
 from overfit.fitting.memory import at_once
 from overfit.fitting.run import Progress
-from overfit.fitting.target import search_lambda
+from overfit.fitting.target import search_lambda, search_rate
 from overfit.io.clips import Clip
 
 
@@ -62,14 +63,17 @@ def _file(request: Request, fits: list[Fit], results: list[Fitted]) -> Encoded:
 def _fit(fits: Sequence[Fit], progress: Callable[[Progress], None] | None) -> list[Fitted]:
     """Runs all fits, in as many rounds as shapes, architectures and memory ask for."""
     alike: dict[tuple, list[int]] = {}
+    results: dict[int, Fitted] = {}
     for i, one in enumerate(fits):
+        if one.options.steps == 0:
+            results[i] = unfitted(one)
+            continue
         key = (one.signal.shape, one.options.method, architecture(one.config), one.base_prefix)
         alike.setdefault(key, []).append(i)
     rounds = []
     for members in alike.values():
         size = at_once(fits[members[0]].signal[0].size)
         rounds += [members[first : first + size] for first in range(0, len(members), size)]
-    results: dict[int, Fitted] = {}
     for number, members in enumerate(rounds, 1):
         tell = progress and _numbered(progress, number, len(rounds))
         group = Group([fits[i] for i in members], tell)
@@ -80,10 +84,17 @@ def _fit(fits: Sequence[Fit], progress: Callable[[Progress], None] | None) -> li
 
 def _searched(one: Fit, progress: Callable[[Progress], None] | None) -> Encoded:
     """A search adapts lambda to its image: the runs of two have nothing in common."""
+    if one.options.steps == 0:
+        return search_rate(lambda lmbda: _coded(one, lmbda), one.options)
     group = Group([one], progress)
     finished = run_group(group, *start(group))
     (first,) = write_files(group, finished)
     return search_lambda(group, finished, first)
+
+
+def _coded(one: Fit, lmbda: float) -> Encoded:
+    one = one._replace(options=one.options._replace(lmbda=lmbda))
+    return image_file(one, unfitted(one))
 
 
 def _numbered(

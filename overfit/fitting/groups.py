@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from overfit.fitting.run import Progress, Run, run
 from overfit.io.clips import Clip
 from overfit.method import Phase
 
-DEFAULT_PRESET = {"c3": "c3-kodak"}  # of images
+DEFAULT_PRESET = {"c3": "c3-kodak", "reference": "reference-small"}  # of images
 STAGE2_SHARE = 10  # stage 2 has at most a tenth of stage 1's steps, as in the paper
 
 
@@ -68,8 +69,9 @@ def configuration(options: Options, defaults: Mapping[str, str] = DEFAULT_PRESET
             f"method {codec.name} has no preset '{preset}'; "
             f"choose one of {', '.join(codec.presets)}"
         )
-    if options.steps < 1:
-        raise UserError(f"--steps must be at least 1, not {options.steps}")
+    least = 1 if codec.pretraining is None else 0
+    if options.steps < least:
+        raise UserError(f"--steps must be at least {least}, not {options.steps}")
     if not 0 < options.lmbda < 1e3:
         raise UserError(f"lambda must be positive and below 1000, not {options.lmbda}")
     if not 0 <= options.seed < 2**32:
@@ -108,12 +110,35 @@ def checked(request: Request) -> Fit:
         raise UserError("this is for images; a clip is several fits")
     one = Fit(codec, preset, config, as_planes(request.signal), request.options)
     if request.options.base is None:
+        if codec.pretraining is not None:
+            raise UserError(
+                f"method {codec.name} needs a base: give one with --base (overfit bases list tells "
+                "what is here, overfit pretrain makes one)"
+            )
         return one
     entry = library.find(request.options.base)
     base = entry.load()
     if base.method != codec.name:
         raise UserError(f"the base '{entry.name}' is of method {base.method}, not {codec.name}")
-    return one._replace(base=base, base_prefix=entry.prefix)
+    if codec.pretraining is not None:
+        config = _configured(codec.presets[preset], base, request.options.set)
+    return one._replace(config=config, base=base, base_prefix=entry.prefix)
+
+
+def _configured(config, base: Base, assignments: dict[str, Any]):
+    """The configuration of a base that is a whole codec, with what is left to choose."""
+    try:
+        fixed = settings.override(config, base.settings)
+    except UserError as error:
+        raise UserError(f"the base is damaged or of another version: {error}") from error
+    config = settings.override(fixed, assignments)
+    before, after = settings.paths(fixed), settings.paths(config)
+    for path in base.settings:
+        if before[path] != after[path]:
+            raise UserError(
+                f"setting '{path}' cannot be changed: the base was trained with {before[path]}"
+            )
+    return config
 
 
 def architecture(config):
@@ -257,6 +282,21 @@ class Fitted(NamedTuple):
     seconds: float  # of the whole group, without compilation, like the two below
     seconds_compile: float
     steps: int
+
+
+def unfitted(one: Fit) -> Fitted:
+    """The file of a base as it is: what no step of a fit has touched."""
+    assert one.codec.pretraining is not None
+    begin = time.perf_counter()
+    signal = np.asarray(one.signal, np.float32) / 255
+    code = one.codec.pretraining.code(signal, one.base, one.options.lmbda, one.config)
+    sections = one.codec.write(code, one.base)
+    seconds = time.perf_counter() - begin
+    shown = np.atleast_3d(one.codec.reconstruct(code, one.base)).transpose(2, 0, 1)
+    distortion = float(np.mean(np.square(shown / 255 - signal)))
+    bits = 8 * len(sections["latents"])
+    loss = distortion + one.options.lmbda * bits / signal[0].size
+    return Fitted(list(sections.values()), one.options.lmbda, loss, seconds, 0.0, 0)
 
 
 def fitted(group: Group, finished: Run) -> list[Fitted]:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 
 from overfit import settings
 from overfit.bases.base import Base, Start
@@ -22,7 +21,7 @@ from overfit.errors import UserError
 from overfit.fitting import checkpoint
 from overfit.fitting.groups import Group, Options, Request, architecture, checked, start
 from overfit.io.datasets import Instance
-from overfit.io.images import load_image
+from overfit.meta.crops import crops, large_images
 from overfit.meta.reptile import Learned, outer_step
 
 CENTER_BITS = 12  # fractional bits of a base's arrays
@@ -69,7 +68,7 @@ def train(
     Raises:
       UserError: too few images that are large enough, or bad options.
     """
-    images = _images(instances, plan.crop)
+    images = large_images(instances, plan.crop)
     held_out, images = images[: plan.held_out], images[plan.held_out :]
     if not images:
         raise UserError(f"training needs more than {plan.held_out} images of {plan.crop} px")
@@ -83,7 +82,9 @@ def train(
         step = int(learned.step)
         share = step / max(plan.outer_steps - 1, 1)
         rate = plan.rate[0] * (plan.rate[1] / plan.rate[0]) ** share
-        group = _group(_crops(images, plan, step), _lmbdas(plan, step), plan, step)
+        group = _group(
+            crops(images, plan.crop, plan.batch, (plan.seed, step)), _lmbdas(plan, step), plan, step
+        )
         # The scales of the first steps are those of networks that do not know anything yet.
         memory = min(plan.memory, (step + 1) / (step + 10))
         learned, report = outer_step(
@@ -99,31 +100,6 @@ def train(
         loss = float(np.mean(report.loss))
         progress(Progress(int(learned.step), plan.outer_steps, loss, outside))
     return _base(learned, plan, [instance.name for instance in instances], curve)
-
-
-# -- Data ------------------------------------------------------------------------------------------
-
-
-def _images(instances: Sequence[Instance], crop: int) -> list[np.ndarray]:
-    loaded = [load_image(instance.path) for instance in instances if instance.kind == "image"]
-    return [image for image in loaded if image.shape[2] == 3 and min(image.shape[:2]) >= crop]
-
-
-def _crops(images: list[np.ndarray], plan: Plan, step: int) -> list[np.ndarray]:
-    """Random parts of random images, each at a random scale: uint8 [crop, crop, 3]."""
-    rng = np.random.default_rng((plan.seed, step))
-    return [_crop(images[rng.integers(len(images))], plan.crop, rng) for _ in range(plan.batch)]
-
-
-def _crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    height, width = image.shape[:2]
-    # Down to where the shorter side is the crop, evenly on a logarithmic scale; flipped or not.
-    scale = float((size / min(height, width)) ** rng.uniform())
-    box = round(size / scale)
-    top, left = (int(rng.integers(side - box + 1)) for side in (height, width))
-    part = Image.fromarray(image[top : top + box, left : left + box])
-    crop = np.asarray(part.resize((size, size), Image.Resampling.LANCZOS))
-    return np.ascontiguousarray(crop[:, :: 1 if rng.integers(2) else -1])
 
 
 def _lmbdas(plan: Plan, step: int) -> list[float]:
