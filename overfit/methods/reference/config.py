@@ -74,7 +74,7 @@ class Training:
     # Of the last stage's rate, in the warm-up and after it; the others share the rest: 0.3, 0.3,
     # 0.4 and 0.1, 0.1, 0.8 with all three.
     last_weights: tuple[float, ...] = (0.4, 0.8)
-    objective: Literal["mse", "ms-ssim"] = "mse"
+    objective: Literal["mse", "ms-ssim"] = "mse"  # ms-ssim: lambda is of 1 - MS-SSIM per bit
 
     def __post_init__(self):
         if self.crop < 64 or self.crop % 64:

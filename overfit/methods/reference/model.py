@@ -27,7 +27,7 @@ from overfit.methods.reference.architecture import (
     parameter_shapes,
 )
 from overfit.methods.reference.config import ReferenceConfig
-from overfit.nn import distributions, normalization, quantizers, strided
+from overfit.nn import distributions, normalization, quantizers, strided, structural
 from overfit.nn.convolutions import gather
 
 MIN_LOG2_SCALE, MAX_LOG2_SCALE = -4.0, 7.0  # of a latent, in bins
@@ -231,7 +231,10 @@ def training_loss(networks: dict, signal, key, progress, config: ReferenceConfig
     bits = latent_bits(noisy, predict(networks, rounded, z, config))
     scaled = rounded * wiring.gains(networks, "decoder", rate, rates)
     image = wiring.synthesis(layer, networks, scaled)
-    distortion = jnp.mean(jnp.square(image - signal))
+    if config.training.objective == "mse":
+        distortion = jnp.mean(jnp.square(image - signal))
+    else:
+        distortion = 1 - structural.ms_ssim(image, signal)
     weights = stage_weights(progress, config)
     pixels = signal[0].size
     weighted = sum((w * r for w, r in zip(weights, bits, strict=True)), bits_z) / pixels
