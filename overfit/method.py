@@ -10,10 +10,13 @@ from typing import Any, NamedTuple
 
 from overfit.errors import UserError
 
-# Name -> module that defines METHOD.
-METHODS = {"c3": "overfit.methods.c3", "upsampler": "overfit.methods.upsampler"}
+METHODS = {
+    "c3": "overfit.methods.c3",
+    "upsampler": "overfit.methods.upsampler",
+    "reference": "overfit.methods.reference",
+}  # name -> module that defines METHOD
 # Name -> number in the file header; a number is never used again.
-METHOD_IDS = {"c3": 1, "upsampler": 2}
+METHOD_IDS = {"c3": 1, "upsampler": 2, "reference": 4}
 
 
 class Aux(NamedTuple):
@@ -97,6 +100,23 @@ class Learned(NamedTuple):
     of_base: Callable
 
 
+class Pretraining(NamedTuple):
+    """How networks that all signals share are learned: what a base of a whole codec is made of.
+
+    init(rng, config) -> networks: {network: {array: float32}}, NumPy arrays.
+    loss(networks, signal, key, progress, config) -> (loss, Aux) of one crop, a
+        signal as in `Method.init`; progress: the share of the training that is done.
+    exponent(network) -> the finest steps, 2^-exponent, that the arrays of a network may have.
+    code(signal, base, lmbda, config) -> code of a signal as the base has it, without any fit: NumPy
+        arrays in, and no JAX.
+    """
+
+    init: Callable
+    loss: Callable
+    exponent: Callable
+    code: Callable
+
+
 class Method(NamedTuple):
     """A codec that is fitted to each signal.
 
@@ -121,6 +141,8 @@ class Method(NamedTuple):
         images and parts of RGB clips. Its params have no "latents", so that it has no stage 2, and
         `quantize` gives a part of the code that `write` takes.
     learned: how its bases are learned; None where their arrays are the params.
+    pretraining: of a codec whose base is all of its networks. Without a base it does nothing, and
+        the base's settings are its configuration; None for methods that can start from nothing.
     """
 
     name: str
@@ -140,6 +162,7 @@ class Method(NamedTuple):
     groups: Groups | None = None
     encoder: Encoder | None = None
     learned: Learned | None = None
+    pretraining: Pretraining | None = None
 
 
 def load(name: str) -> Method:

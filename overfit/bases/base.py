@@ -15,12 +15,13 @@ import hashlib
 import json
 import math
 import zlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from overfit.coding.container import read_varint, write_varint
-from overfit.coding.parameters import Prior, Quantized
+from overfit.coding.parameters import Prior, Quantized, quantize
 from overfit.errors import UserError
 
 MAGIC, VERSION = b"OVB", 1
@@ -140,6 +141,23 @@ def _arrays(listed: list, values: bytes) -> dict[str, Prior]:
         k = np.frombuffer(values, _WIDTHS[width], count, position)
         arrays[name] = Prior(Quantized(k.astype(np.int64).reshape(shape), exponent), int(spread))
         position += size
+    return arrays
+
+
+def quantized(
+    networks: dict[str, dict[str, np.ndarray]], exponent: Callable[[str], int]
+) -> dict[str, Prior]:
+    """The arrays of a base that is a whole codec, in 16 bits each.
+
+    exponent(network): the finest step that its arrays may have is 2^-exponent. Changes of these are
+    not coded under Laplace distributions: the spread is 0.
+    """
+    arrays = {}
+    for network, members in networks.items():
+        for name, array in members.items():
+            largest = float(np.abs(array).max(initial=1e-9))
+            e = min(exponent(network), int(np.floor(np.log2(32767 / largest))))
+            arrays[f"{network}/{name}"] = Prior(quantize(array, max(e, 0)).absolute(), 0)
     return arrays
 
 

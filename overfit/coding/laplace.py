@@ -1,4 +1,4 @@
-"""Range coding of integers under Laplace models that are rows of one integer frequency table.
+"""Range coding of integers under Laplace, or Gaussian, models: rows of integer frequency tables.
 
 A model is named by two integers, a location in 1/32 of a bin and a scale index i, which stands for
 the scale 2^(i/8 - 6) bins. The frequencies of its 64 symbols (31 values on each side of the nearest
@@ -10,7 +10,9 @@ The range coder is constriction's (32-bit words, 64-bit state, 24-bit frequencie
 """
 
 import functools
+import math
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import constriction
@@ -30,7 +32,7 @@ TOTAL = 1 << 24
 # the loss of the fit assumes, and an expected one 0.0002 bits more.
 OUTLIER_SHARE, OUTLIER_SCALE = 2.0**-13, 3.0
 _MAX_ESCAPE_BITS = 24
-_TABLE_CRC = 0x8F976282
+_TABLE_CRC = {"laplace": 0x8F976282, "gaussian": 0xC99BA5B0}
 _stream: Any = getattr(constriction, "stream")  # noqa: B009  (the extension has no type stubs)
 _CATEGORICAL = _stream.model.Categorical(perfect=False)
 _BIT = _stream.model.Uniform(2)
@@ -47,12 +49,22 @@ def _laplace_mass(edges: np.ndarray, scale: np.ndarray) -> np.ndarray:
     return np.where(edges[..., :-1] > 0, tail[..., :-1] - tail[..., 1:], mass)
 
 
-def exact_frequencies() -> np.ndarray:
+def _gaussian_mass(edges: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Likewise of a Gaussian of that standard deviation."""
+    tail = 0.5 * np.vectorize(math.erfc)(np.abs(edges) / (scale * math.sqrt(2)))
+    mass = np.diff(np.where(edges < 0, tail, 1.0 - tail), axis=-1)
+    return np.where(edges[..., :-1] > 0, tail[..., :-1] - tail[..., 1:], mass)
+
+
+_MASSES: dict[str, Callable] = {"laplace": _laplace_mass, "gaussian": _gaussian_mass}
+
+
+def exact_frequencies(family: str = "laplace") -> np.ndarray:
     """Real-valued frequencies before rounding: float64 [TABLE_SCALES * LOCATION_UNITS, SYMBOLS]."""
     scales = 2.0 ** (np.arange(TABLE_SCALES) / SCALE_UNITS + MIN_LOG2_SCALE)
     fractions = np.arange(LOCATION_UNITS) / LOCATION_UNITS - 0.5
     edges = np.arange(-REACH, REACH + 2) - 0.5 - fractions[:, None]  # (fractions, SYMBOLS)
-    mass = _laplace_mass(edges[None], scales[:, None, None])
+    mass = _MASSES[family](edges[None], scales[:, None, None])
     mass = (1 - OUTLIER_SHARE) * mass + OUTLIER_SHARE * _laplace_mass(
         edges, np.asarray(OUTLIER_SCALE)
     )
@@ -61,17 +73,23 @@ def exact_frequencies() -> np.ndarray:
     return mass.reshape(-1, SYMBOLS) * (TOTAL - SYMBOLS)
 
 
+def rounded(exact: np.ndarray) -> np.ndarray:
+    """Real-valued frequencies as integers, float64, of which every row sums to TOTAL - SYMBOLS."""
+    table = np.floor(exact + 0.5)
+    largest = table.argmax(axis=-1)
+    table[np.arange(len(table)), largest] += TOTAL - SYMBOLS - table.sum(axis=-1)
+    return table
+
+
 @functools.cache
-def frequencies() -> np.ndarray:
+def frequencies(family: str = "laplace") -> np.ndarray:
     """float32 [rows, SYMBOLS], integers that sum to TOTAL - SYMBOLS in each row.
 
     Row (i * 32 + f) is scale index i with the location f/32 - 1/2 bins from the nearest integer.
     The coder adds 1 to each: constriction leaves every symbol a frequency of at least 1.
     """
-    table = np.floor(exact_frequencies() + 0.5)
-    largest = table.argmax(axis=-1)
-    table[np.arange(len(table)), largest] += TOTAL - SYMBOLS - table.sum(axis=-1)
-    if zlib.crc32(table.astype(">u4").tobytes()) != _TABLE_CRC:
+    table = rounded(exact_frequencies(family))
+    if zlib.crc32(table.astype(">u4").tobytes()) != _TABLE_CRC[family]:
         raise RuntimeError(
             "the frequency table differs from the one of the format: this machine's exp() is off "
             "by more than any correct one; files made here would not decode elsewhere"
@@ -80,9 +98,9 @@ def frequencies() -> np.ndarray:
 
 
 @functools.cache
-def _costs() -> np.ndarray:
+def _costs(family: str) -> np.ndarray:
     """float32 [rows, SYMBOLS]: bits that each symbol takes."""
-    return (-np.log2((frequencies() + 1) / TOTAL)).astype(np.float32)
+    return (-np.log2((frequencies(family) + 1) / TOTAL)).astype(np.float32)
 
 
 def _split(location: np.ndarray, scale: np.ndarray):
@@ -116,14 +134,25 @@ def _escape_bits(coarse: int) -> str:
     return ("1" if coarse < 0 else "0") + "0" * (len(code) - 1) + code
 
 
-def costs(values: np.ndarray, location, scale) -> np.ndarray:
+def costs(values: np.ndarray, location, scale, family: str = "laplace") -> np.ndarray:
     """Bits that `Encoder.code` would spend on each of int64 `values`: float64, of their shape."""
     values, location, scale = np.broadcast_arrays(values, location, scale)
     symbols, coarse, _, row, low_bits = _to_symbols(values, location, scale)
-    spent = _costs()[row, symbols] + low_bits.astype(np.float64)
+    spent = _costs(family)[row, symbols] + low_bits.astype(np.float64)
     escaped = symbols == SYMBOLS - 1
-    spent[escaped] += 2 * np.floor(np.log2(np.abs(coarse[escaped]) - REACH)) + 2
+    spent[escaped] += escape_bits(coarse[escaped])
     return spent
+
+
+def escape_bits(coarse: np.ndarray) -> np.ndarray:
+    """Length of the code of distances beyond REACH."""
+    return 2 * np.floor(np.log2(np.abs(coarse) - REACH)) + 2
+
+
+def masses(values: np.ndarray, location: np.ndarray, scale: np.ndarray, family: str) -> np.ndarray:
+    """Probability of int64 values in units of 2^-24: int64, of their shape; 0 or more."""
+    symbols, _, _, row, low_bits = _to_symbols(values, location, scale)
+    return (frequencies(family)[row, symbols].astype(np.int64) + 1) >> low_bits
 
 
 def bits(values: np.ndarray, location, scale) -> float:
@@ -144,17 +173,27 @@ class Encoder:
             self._coder.encode(value, _stream.model.Uniform(size))
         return value
 
-    def code(self, values: np.ndarray | None, location: np.ndarray, scale: np.ndarray):
+    def code(self, values: np.ndarray | None, location, scale, family: str = "laplace"):
         """Integers [n] under the models named by location and scale, int64 [n] each."""
         assert values is not None
         symbols, coarse, low, row, low_bits = _to_symbols(values, location, scale)
-        self._coder.encode(symbols.astype(np.int32), _CATEGORICAL, frequencies()[row])
-        for i in np.flatnonzero(symbols == SYMBOLS - 1):
-            for bit in _escape_bits(int(coarse[i])):
-                self._coder.encode(int(bit), _BIT)
+        self._symbols(symbols, coarse, frequencies(family)[row])
         for i in np.flatnonzero(low_bits):
             self.uniform(int(low[i]), 1 << int(low_bits[i]))
         return values
+
+    def code_rows(self, values: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
+        """Integers [n] whose frequencies are the rows of a table, float32 [n, SYMBOLS]."""
+        assert values is not None
+        symbols = np.where(np.abs(values) <= REACH, values + REACH, SYMBOLS - 1)
+        self._symbols(symbols, values, rows)
+        return values
+
+    def _symbols(self, symbols: np.ndarray, coarse: np.ndarray, rows: np.ndarray) -> None:
+        self._coder.encode(symbols.astype(np.int32), _CATEGORICAL, rows)
+        for i in np.flatnonzero(symbols == SYMBOLS - 1):
+            for bit in _escape_bits(int(coarse[i])):
+                self._coder.encode(int(bit), _BIT)
 
     def finish(self) -> bytes:
         # Big-endian words, so that zeros at the end can be left out; of more than 7 a decoder would
@@ -191,23 +230,29 @@ class Decoder:
             self._spend(np.log2(size))
         return self._decode(_stream.model.Uniform(size))
 
-    def code(self, values: None, location: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    def code(self, values: None, location, scale, family: str = "laplace") -> np.ndarray:
         del values
         base, row, low_bits = _split(location, scale)
-        exhausted = self._coder.maybe_exhausted()
-        symbols = self._decode(_CATEGORICAL, frequencies()[row])
-        if exhausted:
-            self._spend(_costs()[row, symbols].sum())
-        coarse = symbols.astype(np.int64) - REACH
-        if coarse.size and np.maximum.reduce(coarse) > REACH:
-            for i in np.flatnonzero(coarse > REACH):
-                coarse[i] = self._escape()
+        coarse = self.code_rows(None, frequencies(family)[row])
         if isinstance(low_bits, int):
             return coarse + base
         decoded = coarse << low_bits
         for i in np.flatnonzero(low_bits):
             decoded[i] += self.uniform(None, 1 << int(low_bits[i]))
         return decoded - (1 << low_bits >> 1) + base
+
+    def code_rows(self, values: None, rows: np.ndarray) -> np.ndarray:
+        del values
+        exhausted = self._coder.maybe_exhausted()
+        symbols = self._decode(_CATEGORICAL, rows)
+        if exhausted:
+            taken = np.take_along_axis(rows, symbols[:, None], 1)
+            self._spend(float(-np.log2((taken + 1.0) / TOTAL).sum()))
+        coarse = symbols.astype(np.int64) - REACH
+        if coarse.size and np.maximum.reduce(coarse) > REACH:
+            for i in np.flatnonzero(coarse > REACH):
+                coarse[i] = self._escape()
+        return coarse
 
     def _escape(self) -> int:
         sign = -1 if self.uniform(None, 2) else 1

@@ -48,6 +48,10 @@ def add_arguments(parser) -> None:
     )  # fmt: skip
     groups.add_argument("--tune", choices=("psnr", "ssim"), help="of x265; default: psnr")
     parser.add_argument("--checkpoint", metavar="DIR", help="save the run there and continue it")
+    parser.add_argument(
+        "--adapt", help="what of a pretrained codec is fitted to the image: latents, igsdn, last, "
+        "adapter, all, or auto (default), which keeps what pays"
+    )  # fmt: skip
 
 
 def run(arguments) -> dict:
@@ -78,6 +82,8 @@ def _method(arguments):
     from overfit import method
 
     codec = method.load(arguments.method)
+    if codec.pretraining is None and arguments.adapt is not None:
+        raise UserError(f"method {codec.name} has no --adapt, which is of pretrained codecs")
     if codec.groups is None:
         for name in ("qp", "group", "latency", "signal_every", "tune"):
             if getattr(arguments, name) is not None:
@@ -99,6 +105,7 @@ def _options(arguments, codec):
     changes = settings.parse_assignments(arguments.set)
     group = arguments.group if arguments.signal_every is None else arguments.signal_every
     changes |= {"group": group} if group is not None else {}
+    changes |= {"adapt": arguments.adapt} if arguments.adapt is not None else {}
     changes |= {"base.tune": arguments.tune} if arguments.tune is not None else {}
     preset = arguments.preset
     if arguments.latency == "zero":

@@ -6,9 +6,9 @@ from overfit.fitting.choice import chosen
 from overfit.fitting.clips import clip_file, patch_fits
 from overfit.fitting.files import Encoded, image_file
 from overfit.fitting.frame_groups import encode_clip, forget_groups
-from overfit.fitting.groups import Fit, Fitted, Request, checked, run_group, saved, start
+from overfit.fitting.groups import Fit, Fitted, Request, checked, run_group, saved, start, unfitted
 from overfit.fitting.run import Progress, Run
-from overfit.fitting.target import search_lambda
+from overfit.fitting.target import search_lambda, search_rate
 from overfit.fitting.together import fit_together, in_order, rounds_of
 from overfit.io.clips import Clip
 from overfit.method import load
@@ -66,6 +66,8 @@ def _searched(
     request: Request, fits: list[Fit], progress: Callable[[Progress], None] | None
 ) -> Encoded:
     """A search adapts lambda to its signal: the runs of two have nothing in common."""
+    if request.options.steps == 0:
+        return search_rate(lambda lmbda: _coded(fits[0], lmbda), request.options)
     rounds = rounds_of(fits, progress)
     groups = [group for _, group in rounds]
 
@@ -73,6 +75,11 @@ def _searched(
         return file_of(request, fits, in_order(rounds, runs))
 
     return search_lambda(groups, [run_group(group, *start(group)) for group in groups], write)
+
+
+def _coded(one: Fit, lmbda: float) -> Encoded:
+    one = one._replace(options=one.options._replace(lmbda=lmbda))
+    return image_file(one, unfitted(one))
 
 
 def forget(request: Request) -> None:

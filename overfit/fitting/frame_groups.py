@@ -27,6 +27,7 @@ from overfit.fitting.memory import at_once
 from overfit.fitting.run import Progress
 from overfit.fitting.together import fit_together, numbered
 from overfit.io.clips import Clip, as_yuv420
+from overfit.method import Method
 from overfit.metrics.ms_ssim import ms_ssim
 from overfit.metrics.psnr import planes_psnr
 
@@ -48,7 +49,7 @@ def encode_clip(request: Request, progress: Callable[[Progress], None] | None) -
     clip = as_yuv420(request.signal)
     qp = groups.qp(options.lmbda) if options.qp is None else options.qp
     options = options._replace(qp=qp, lmbda=groups.lmbda(qp), checkpoint=_folder(request))
-    base, prefix = _base(options, config)
+    base, prefix = _base(options, codec, config)
     common = groups.prepare(clip, qp, config)
     signals = (
         Fit(codec, preset, config, signal, options, len(signal[0]) * clip.height * clip.width)
@@ -74,14 +75,14 @@ def encode_clip(request: Request, progress: Callable[[Progress], None] | None) -
     return Encoded(data, about)
 
 
-def _base(options: Options, config) -> tuple[Base | None, bytes]:
+def _base(options: Options, codec: Method, config) -> tuple[Base | None, bytes]:
     """(base, what names it in a file); (None, b"") for none. UserError for several."""
     entries = candidates_for(options)
     if len(entries) > 1:
         raise UserError("groups of frames start from one base; give one of these")
     if not entries:
         return None, b""
-    return loaded(entries[0], options.method, config), entries[0].prefix
+    return loaded(entries[0], codec, config), entries[0].prefix
 
 
 def _batches(fits, chained: bool):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from overfit.fitting.run import Progress, Run, run
 from overfit.io.clips import Clip
 from overfit.method import Phase
 
-DEFAULT_PRESET = {"c3": "c3-kodak", "upsampler": "klopp21"}  # of images, and of groups of frames
+DEFAULT_PRESET = {"c3": "c3-kodak", "upsampler": "klopp21", "reference": "reference-small"}
 DEFAULT_STEPS = 1000
 FEWER_STEPS = {"fast": 500}  # preset -> steps instead of these
 AUTO_BASE, NO_BASE = "auto", "none"
@@ -79,8 +80,9 @@ def configuration(options: Options, defaults: Mapping[str, str] = DEFAULT_PRESET
             f"method {codec.name} has no preset '{preset}'; "
             f"choose one of {', '.join(codec.presets)}"
         )
-    if options.steps < 1:
-        raise UserError(f"--steps must be at least 1, not {options.steps}")
+    least = 1 if codec.pretraining is None else 0
+    if options.steps < least:
+        raise UserError(f"--steps must be at least {least}, not {options.steps}")
     if not 0 < options.lmbda < 1e3:
         raise UserError(f"lambda must be positive and below 1000, not {options.lmbda}")
     if not 0 <= options.seed < 2**32:
@@ -124,6 +126,11 @@ def checked(request: Request) -> Fit:
     planes = as_planes(request.signal)
     # Bases are learned from color images.
     candidates = tuple(candidates_for(request.options, len(planes) == 3))
+    if codec.pretraining is not None and len(candidates) != 1:
+        raise UserError(
+            f"method {codec.name} needs one base: give it with --base (overfit bases list tells "
+            "what is here, overfit pretrain makes one)"
+        )
     one = Fit(codec, preset, config, planes, request.options, planes[0].size, candidates)
     return started(one, candidates[0]) if len(candidates) == 1 else one
 
@@ -148,14 +155,13 @@ def shipped_base(options: Options) -> library.Entry | None:
     return library.suited(codec.name, settings.paths(config), options.lmbda)
 
 
-def loaded(entry: library.Entry, name: str, config) -> Base:
-    """Its base; raises UserError for one that is damaged, or of another method or other networks.
-
-    name, config: of the method.
-    """
+def loaded(entry: library.Entry, codec: method.Method, config) -> Base:
+    """Its base; UserError for one that is damaged, of another method or of other networks."""
     base = entry.load()
-    if base.method != name:
-        raise UserError(f"the base '{entry.name}' is of method {base.method}, not {name}")
+    if base.method != codec.name:
+        raise UserError(f"the base '{entry.name}' is of method {base.method}, not {codec.name}")
+    if codec.pretraining is not None:  # its settings are the configuration
+        return base
     others = library.differing(base, settings.paths(config))
     if others:
         raise UserError(
@@ -167,11 +173,30 @@ def loaded(entry: library.Entry, name: str, config) -> Base:
 
 def started(one: Fit, entry: library.Entry) -> Fit:
     """The fit from that base; raises UserError for one that is damaged or of other networks."""
-    base = loaded(entry, one.codec.name, one.config)
+    base = loaded(entry, one.codec, one.config)
+    if one.codec.pretraining is not None:
+        config = _configured(one.codec.presets[one.preset], base, one.options.set)
+        return one._replace(config=config, base=base, base_prefix=entry.prefix)
     signal = jax.eval_shape(lambda: traced(one.signal))
     init = functools.partial(one.codec.init, config=architecture(one.config))
     jax.eval_shape(init, jax.random.key(0), signal, start_from(base))
     return one._replace(base=base, base_prefix=entry.prefix)
+
+
+def _configured(config, base: Base, assignments: dict[str, Any]):
+    """The configuration of a base that is a whole codec, with what is left to choose."""
+    try:
+        fixed = settings.override(config, base.settings)
+    except UserError as error:
+        raise UserError(f"the base is damaged or of another version: {error}") from error
+    config = settings.override(fixed, assignments)
+    before, after = settings.paths(fixed), settings.paths(config)
+    for path in base.settings:
+        if before[path] != after[path]:
+            raise UserError(
+                f"setting '{path}' cannot be changed: the base was trained with {before[path]}"
+            )
+    return config
 
 
 def architecture(config):
@@ -343,6 +368,21 @@ class Fitted(NamedTuple):
     seconds: float  # of the whole group, without compilation, like the two below
     seconds_compile: float
     steps: int
+
+
+def unfitted(one: Fit) -> Fitted:
+    """The file of a base as it is: what no step of a fit has touched."""
+    assert one.codec.pretraining is not None
+    begin = time.perf_counter()
+    signal = np.asarray(one.signal, np.float32) / 255
+    code = one.codec.pretraining.code(signal, one.base, one.options.lmbda, one.config)
+    sections = one.codec.write(code, one.base)
+    seconds = time.perf_counter() - begin
+    shown = np.atleast_3d(one.codec.reconstruct(code, one.base)).transpose(2, 0, 1)
+    distortion = float(np.mean(np.square(shown / 255 - signal)))
+    bits = 8 * len(sections["latents"])
+    loss = distortion + one.options.lmbda * bits / signal[0].size
+    return Fitted(list(sections.values()), one.options.lmbda, loss, seconds, 0.0, 0)
 
 
 def fitted(group: Group, finished: Run) -> list[Fitted]:

@@ -12,11 +12,12 @@ import numpy as np
 from overfit.engine import fit
 from overfit.errors import UserError
 from overfit.fitting.files import Encoded
-from overfit.fitting.groups import Group, Target, run_group
+from overfit.fitting.groups import Group, Options, Target, run_group
 from overfit.fitting.run import Run
 
 _REWIND = 0.75  # a small correction takes the last quarter of stage 1 again, a large one more
 _ROUNDS = 6  # corrections at most
+_BISECTIONS = 9
 _TOLERANCE = {"bpp": 0.01, "psnr": 0.05}  # relative, and in dB
 
 
@@ -96,3 +97,22 @@ def _again(group: Group, best: Run, last: Run, lmbda: float, fraction: float, ph
         seconds_compile=last.seconds_compile + again.seconds_compile,
         steps=last.steps + again.steps,
     )
+
+
+def search_rate(code: Callable[[float], Encoded], options: Options) -> Encoded:
+    """Bisects lambda where coding takes no fit; code(lmbda) -> the file. Ends where lambda's do."""
+    target = options.target
+    assert target is not None
+    goal = target.bpp if target.bpp is not None else target.psnr
+    kind = "bpp" if target.bpp is not None else "psnr"
+    assert goal is not None
+    low, high = np.log(1e-5), np.log(1e-1)
+    tried = []
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        encoded = code(float(np.exp(middle)))
+        value = encoded.about[kind]
+        tried.append((abs(value - goal), encoded))
+        # Files and quality fall with lambda.
+        low, high = (middle, high) if value > goal else (low, middle)
+    return min(tried, key=lambda one: one[0])[1]

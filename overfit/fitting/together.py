@@ -11,16 +11,18 @@ from overfit.fitting.groups import (
     run_group,
     signal_shape,
     start,
+    unfitted,
 )
 from overfit.fitting.memory import at_once
 from overfit.fitting.run import Progress, Run
 
 
 def fit_together(fits: Sequence[Fit], progress: Callable[[Progress], None] | None) -> list[Fitted]:
-    """Runs all fits, round by round."""
-    rounds = rounds_of(fits, progress)
+    """Runs all fits, round by round; those of no steps are coded as their base has it."""
+    rounds = rounds_of([one for one in fits if one.options.steps > 0], progress)
     # A generator: the state of one round only is kept at a time.
-    return in_order(rounds, (run_group(group, *start(group)) for _, group in rounds))
+    done = iter(in_order(rounds, (run_group(group, *start(group)) for _, group in rounds)))
+    return [next(done) if one.options.steps > 0 else unfitted(one) for one in fits]
 
 
 def rounds_of(

@@ -23,9 +23,9 @@ from overfit.errors import UserError
 from overfit.fitting import checkpoint
 from overfit.fitting.groups import Group, start, started
 from overfit.io.datasets import Instance
-from overfit.meta.crops import Source, clip_source, image_source
 from overfit.meta.plan import Plan
 from overfit.meta.reptile import Learned, outer_step
+from overfit.meta.sources import Source, clip_source, image_source
 
 CENTER_BITS = 12  # fractional bits of a base's arrays
 NO_RATE = 2.0**10  # a scale so wide that changes of any sensible size cost nothing

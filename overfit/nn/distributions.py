@@ -1,5 +1,7 @@
 """Rates in bits of quantized symbols under the distributions that the entropy models predict."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -17,6 +19,25 @@ def laplace_bits(x: jax.Array, loc: jax.Array, scale: jax.Array) -> jax.Array:
     far = jnp.exp(-(distance + 0.5) / scale)
     mass = jnp.where(distance < 0.5, 1.0 - 0.5 * (near + far), 0.5 * (near - far))
     return jnp.minimum(-jnp.log2(jnp.maximum(mass, 2.0 ** -(MAX_BITS + 1))), MAX_BITS)
+
+
+OUTLIER_SHARE, OUTLIER_SCALE = 2.0**-13, 3.0  # as in the tables of `coding.laplace`
+
+
+def gaussian_bits(x: jax.Array, loc: jax.Array, log2_scale: jax.Array) -> jax.Array:
+    """-log2 of the mass on [x - 1/2, x + 1/2] of a Gaussian with a little of a wide Laplace.
+
+    All in bins. The Laplace part is in the coder's tables as well; here it also gives a gradient
+    to values that the Gaussian thinks impossible.
+    """
+    distance = jnp.abs(x - loc)
+    inverse = jnp.exp2(-log2_scale) * math.sqrt(0.5)
+    gaussian = 0.5 * (
+        jax.scipy.special.erfc((distance - 0.5) * inverse)
+        - jax.scipy.special.erfc((distance + 0.5) * inverse)
+    )
+    outlier = math.sinh(0.5 / OUTLIER_SCALE) * jnp.exp(-distance / OUTLIER_SCALE)
+    return -jnp.log2((1 - OUTLIER_SHARE) * gaussian + OUTLIER_SHARE * outlier)
 
 
 def change_bits(changes: jax.Array, scale: jax.Array) -> jax.Array:

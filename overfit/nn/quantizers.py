@@ -46,3 +46,20 @@ def round_linear_gradient(x: jax.Array, gradient_scale: float) -> jax.Array:
     """Rounds; the gradient passes straight through, scaled (Cool-chic v2: by 0.01)."""
     linear = gradient_scale * x
     return linear + jax.lax.stop_gradient(jnp.round(x) - linear)
+
+
+def round_straight_through(x: jax.Array) -> jax.Array:
+    """Rounds (half to even); the gradient passes as if it did not."""
+    return x + jax.lax.stop_gradient(jnp.round(x) - x)
+
+
+@jax.custom_vjp
+def lower_bound(x: jax.Array, bound: float) -> jax.Array:
+    """max(x, bound), whose gradient also passes below the bound where it would increase x."""
+    return jnp.maximum(x, bound)
+
+
+lower_bound.defvjp(
+    lambda x, bound: (jnp.maximum(x, bound), (x, bound)),
+    lambda kept, g: (jnp.where((kept[0] >= kept[1]) | (g < 0), g, 0.0), None),
+)

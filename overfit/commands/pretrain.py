@@ -1,0 +1,67 @@
+"""`overfit pretrain`: the base of a codec whose networks are learned once, from many images."""
+
+from pathlib import Path
+
+from overfit.commands.common import check_writable, prepare_jax, text_stream
+from overfit.errors import UserError
+
+HELP = "train the networks of a codec on many images: a base"
+
+
+def add_arguments(parser) -> None:
+    parser.add_argument("inputs", nargs="+", help="images, as for evaluate")
+    parser.add_argument("-o", "--output", required=True, metavar="BASE.ovb")
+    parser.add_argument("--method", default="reference", help="default: reference")
+    parser.add_argument("--preset", help="default: reference-small; reference-paper")
+    parser.add_argument("--base", help="train this one further, or into a larger configuration")
+    parser.add_argument("--steps", type=int, help="default: as the preset says")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE",
+        help="override a setting of the preset, say transform.normalization=gdn",
+    )  # fmt: skip
+    parser.add_argument("--checkpoint", metavar="DIR", help="save the run there and continue it")
+
+
+def run(arguments) -> dict:
+    prepare_jax()
+    check_writable(arguments.output)
+    from overfit import settings
+    from overfit.bases import library
+    from overfit.bases.base import pack
+    from overfit.display import display
+    from overfit.fitting.groups import DEFAULT_PRESET
+    from overfit.io.atomic import atomic_write
+    from overfit.io.datasets import find_all
+    from overfit.meta.pretrain import Plan, pretrain
+
+    if not arguments.output.endswith(library.EXTENSION):
+        raise UserError(
+            f"a base is a file that ends in {library.EXTENSION}, not '{arguments.output}'"
+        )
+    assignments = settings.parse_assignments(arguments.set)
+    if arguments.steps is not None:
+        assignments["training.steps"] = str(arguments.steps)
+    preset = arguments.preset or DEFAULT_PRESET.get(arguments.method, "")
+    plan = Plan(arguments.method, preset, assignments, arguments.seed)
+    saved = Path(arguments.checkpoint) if arguments.checkpoint else None
+    start = library.find(arguments.base).load() if arguments.base else None
+    with display(arguments.quiet) as show:
+        base = pretrain(find_all(arguments.inputs), plan, saved, show, start)
+    with atomic_write(arguments.output) as file:
+        file.write(pack(base))
+    entry = library.load(arguments.output)
+    about = {
+        "output": arguments.output,
+        "identity": entry.identity,
+        "bytes": entry.path.stat().st_size,
+        "method": base.method,
+        "card": base.card,
+    }
+    if not arguments.quiet:
+        print(
+            f"{arguments.output}: {about['bytes']} bytes, {entry.identity}; "
+            f"to keep it: overfit bases import {arguments.output}",
+            file=text_stream(arguments),
+        )
+    return about

@@ -1,0 +1,224 @@
+"""Trains a codec's networks on many signals: the base that all its files start from.
+
+Plain stochastic gradient descent of `Method.pretraining.loss` over random crops, the batch sharded
+over the local devices. Everything random in a step follows from the seed and the number of the
+step, so that a run that was stopped goes on to the same base.
+"""
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from overfit import method, settings
+from overfit.bases.base import Base, quantized
+from overfit.bases.base import start as floats_of
+from overfit.errors import UserError
+from overfit.fitting import checkpoint
+from overfit.fitting.run import CHECKPOINT_SECONDS, Progress
+from overfit.io.datasets import Instance
+from overfit.meta.crops import crops, large_images
+
+_ADAM = optax.scale_by_adam()
+WARM_UP = 0.02  # share of the steps in which the learning rate grows
+LAST_RATE = 0.01  # of the learning rate, at the end of its cosine
+CURVE_POINTS = 50  # of the run, in the base's card
+
+
+class Plan(NamedTuple):
+    """How a base is trained, beside what its configuration says."""
+
+    method: str
+    preset: str
+    set: dict[str, Any] = {}
+    seed: int = 0
+
+
+class State(NamedTuple):
+    """All of a run: enough to continue it to the last bit."""
+
+    networks: Any  # pytree of float32
+    moments: Any  # Adam's
+    step: Any  # shape=(), int32
+    curve: Any  # float32 [CURVE_POINTS, 3]: loss, distortion, bits per pixel; means over the steps
+
+
+def pretrain(
+    instances: Sequence[Instance],
+    plan: Plan,
+    saved: Path | None = None,
+    progress: Callable[[Progress], None] = lambda step: None,
+    start: Base | None = None,
+) -> Base:
+    """Learns the base of a codec from images.
+
+    saved: folder in which an interrupted run of the same plan on the same images is found.
+    start: a base whose networks are trained further; those that it lacks are new, and arrays that
+        it lacks are those of a layer that does nothing yet (GSDN from GDN).
+
+    Raises:
+      UserError: no images that are large enough, or bad options.
+    """
+    codec = method.load(plan.method)
+    if codec.pretraining is None:
+        raise UserError(f"method {plan.method} is not pretrained; see overfit meta-train")
+    if plan.preset not in codec.presets:
+        raise UserError(
+            f"method {codec.name} has no preset '{plan.preset}'; "
+            f"choose one of {', '.join(codec.presets)}"
+        )
+    config = settings.override(codec.presets[plan.preset], plan.set)
+    images = large_images(instances, config.training.crop)
+    if not images:
+        raise UserError(f"training needs color images of {config.training.crop} px or more")
+    state = _first(codec.pretraining, config, plan.seed, start)
+    if saved is not None:
+        saved.mkdir(parents=True, exist_ok=True)
+        inherited = [] if start is None else [p.center.k for p in start.arrays.values()]
+        saved /= f"{checkpoint.job_key(plan, config, *images, *inherited)}-pretrain.ckpt"
+        state = checkpoint.restore(saved, state) or state
+    state = _run(codec.pretraining, config, plan.seed, images, state, saved, progress)
+    card = {
+        "trained_on": [instance.name for instance in instances],
+        "plan": plan._asdict() | {"set": {k: str(v) for k, v in plan.set.items()}},
+        "curve": [[round(float(x), 6) for x in row] for row in np.asarray(state.curve)],
+    }
+    known = {
+        path: value
+        for path, value in settings.paths(config).items()
+        # Numbers outside of any group are choices of an encoder.
+        if "." in path and not path.startswith(("fit.", "training."))
+    }
+    networks = jax.tree.map(np.asarray, state.networks)
+    return Base(codec.name, known, quantized(networks, codec.pretraining.exponent), card)
+
+
+def _first(recipe: method.Pretraining, config, seed: int, start: Base | None) -> State:
+    networks = jax.tree.map(jnp.asarray, recipe.init(np.random.default_rng(seed), config))
+    if start is not None:
+        known = floats_of(start).networks
+        for network, arrays in networks.items():
+            inherited = known.get(network, {})
+            for name, array in arrays.items():
+                if name in inherited and inherited[name].shape == array.shape:
+                    arrays[name] = jnp.asarray(inherited[name])
+                elif network in known:
+                    arrays[name] = jnp.zeros_like(array)
+    step = jnp.zeros((), jnp.int32)
+    return State(networks, _ADAM.init(networks), step, jnp.zeros((CURVE_POINTS, 3)))
+
+
+def _rate(step, config):
+    """Warm-up, then a cosine."""
+    share = step / config.training.steps
+    cosine = 0.5 + 0.5 * jnp.cos(jnp.pi * share)
+    return (
+        config.training.lr
+        * jnp.minimum(1.0, (share + 1 / config.training.steps) / WARM_UP)
+        * (LAST_RATE + (1 - LAST_RATE) * cosine)
+    )
+
+
+def _mesh(batch: int) -> jax.sharding.Mesh:
+    """As many local devices as share a batch evenly."""
+    devices = jax.local_devices()
+    count = max(d for d in range(1, len(devices) + 1) if batch % d == 0)
+    return jax.sharding.Mesh(np.asarray(devices[:count]), ("batch",))
+
+
+@functools.lru_cache(maxsize=8)
+def _program(recipe: method.Pretraining, config, seed: int) -> Callable:
+    """One step: (state, uint8 [batch, crop, crop, 3]) -> (state, [loss, distortion, bpp])."""
+    mesh = _mesh(config.training.batch)
+
+    def gradients(networks, batch, keys, share):
+        """Means over the batch, each device's part of it first: ([loss, ..], gradient)."""
+        signals = batch.transpose(0, 3, 1, 2).astype(jnp.float32) / 255
+
+        def mean_loss(networks):
+            losses, aux = jax.vmap(
+                lambda signal, key: recipe.loss(networks, signal, key, share, config)
+            )(signals, keys)
+            bpp = jnp.mean(aux.bits) / (signals.shape[2] * signals.shape[3])
+            return jnp.mean(losses), jnp.stack([jnp.mean(losses), jnp.mean(aux.distortion), bpp])
+
+        gradient, figures = jax.grad(mean_loss, has_aux=True)(networks)
+        # One vector: devices on CPU would wait for each other at every array.
+        flat, unravel = jax.flatten_util.ravel_pytree(gradient)
+        flat, figures = jax.lax.pmean((flat, figures), "batch")
+        return figures, unravel(flat)
+
+    everywhere, split = PartitionSpec(), PartitionSpec("batch")
+    shared = jax.shard_map(
+        gradients,
+        mesh=mesh,
+        in_specs=(everywhere, split, split, everywhere),
+        out_specs=everywhere,
+        check_vma=False,
+    )
+
+    def step(state: State, batch):
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        share = state.step / config.training.steps
+        figures, gradient = shared(state.networks, batch, jax.random.split(key, len(batch)), share)
+        norm = optax.tree.norm(gradient)
+        finite = jnp.isfinite(figures[0]) & jnp.isfinite(norm)
+        shrink = jnp.minimum(1.0, config.training.clip / norm)
+        gradient = jax.tree.map(lambda g: g * shrink, gradient)
+        direction, moments = _ADAM.update(gradient, state.moments)
+        rate = _rate(state.step, config)
+        networks = jax.tree.map(lambda p, d: p - rate * d, state.networks, direction)
+        # A step without a finite gradient is left out.
+        networks, moments = jax.tree.map(
+            lambda new, old: jnp.where(finite, new, old),
+            (networks, moments),
+            (state.networks, state.moments),
+        )
+        point = state.step * CURVE_POINTS // config.training.steps
+        share_of_point = CURVE_POINTS / config.training.steps
+        curve = state.curve.at[point].add(jnp.where(finite, figures, 0.0) * share_of_point)
+        return State(networks, moments, state.step + 1, curve), figures
+
+    same = NamedSharding(mesh, everywhere)
+    return jax.jit(
+        step,
+        donate_argnums=0,
+        in_shardings=(same, NamedSharding(mesh, split)),
+        out_shardings=(same, same),
+    )
+
+
+def _run(recipe, config, seed: int, images, state: State, saved: Path | None, tell) -> State:
+    program = _program(recipe, config, seed)
+    total, size, batch = config.training.steps, config.training.crop, config.training.batch
+    # Where the program leaves it: a state that lies elsewhere would compile it a second time.
+    state = jax.device_put(
+        jax.tree.map(np.array, state), NamedSharding(_mesh(batch), PartitionSpec())
+    )
+    begin = first = int(state.step)
+    started = last_save = time.perf_counter()
+    for step in range(first, total):
+        parts = np.stack(crops(images, size, batch, (seed, step)))
+        state, figures = program(state, parts)
+        loss, distortion, bpp = (float(x) for x in np.asarray(figures))
+        now = time.perf_counter()
+        if step == first:  # that was the compilation
+            started, begin = now, step + 1
+        rate = (step + 1 - begin) / max(now - started, 1e-9)
+        left = (total - step - 1) / rate if rate > 0 else float("inf")
+        psnr = -10 * np.log10(max(distortion, 1e-12))
+        tell(Progress(step + 1, total, loss, bpp, psnr, rate, left))
+        if saved is not None and now - last_save > CHECKPOINT_SECONDS:
+            checkpoint.save(saved, state)
+            last_save = now
+    if saved is not None and first < total:
+        checkpoint.save(saved, state)
+    return state

@@ -1,0 +1,61 @@
+"""What a file carries where nothing is adapted: the base's own latents. NumPy only."""
+
+import numpy as np
+
+from overfit.bases.base import Base, start
+from overfit.errors import UserError
+from overfit.methods.reference import networks
+from overfit.methods.reference.architecture import padded
+from overfit.methods.reference.codec import RATE_UNITS, Code, check_size, configuration
+from overfit.methods.reference.config import ReferenceConfig
+
+
+def position(lmbda, config: ReferenceConfig, xp=np):
+    """Where a trade-off lies among those that the base was trained for, in 1 / RATE_UNITS.
+
+    Rounded, and at most as far as these go. lmbda may be traced if xp is jax.numpy.
+    """
+    known = np.log(np.asarray(config.rates.lmbdas, np.float32))
+    if len(known) == 1:
+        return 0 * lmbda
+    places = RATE_UNITS * np.arange(len(known), dtype=np.float32)
+    return xp.round(xp.interp(xp.log(lmbda), xp.asarray(known[::-1]), xp.asarray(places[::-1])))
+
+
+def padded_image(signal: np.ndarray) -> np.ndarray:
+    """[1 or 3, height, width] as three channels, edges repeated to whole hyper-latents."""
+    _, height, width = signal.shape
+    rows, columns = padded(height, width)
+    image = np.broadcast_to(signal, (3, height, width))
+    return np.pad(image, ((0, 0), (0, rows - height), (0, columns - width)), mode="edge")
+
+
+def analyze(signal: np.ndarray, rate: int, config: ReferenceConfig, base: Base):
+    """Latents in bins, and hyper-latents or None, before rounding: float32."""
+    model = start(base).networks
+    layers = networks.floats(model)
+    image = padded_image(np.asarray(signal, np.float32))
+    gains = networks.gains(model, "encoder", rate / RATE_UNITS, len(config.rates.lmbdas))
+    y = networks.analysis(layers, model, image) * gains
+    z = networks.hyper_analysis(layers, y) if config.entropy.hyperprior else None
+    return y, z
+
+
+def code(signal: np.ndarray, base: Base | None, lmbda: float, config: ReferenceConfig) -> Code:
+    """The code of an image [1 or 3, height, width], values in 0..1, as the base has it.
+
+    config: that of the base, with the order of coding.
+
+    Raises:
+      UserError: no base, or an image that is too large.
+    """
+    if base is None:
+        raise UserError("method reference needs a base; see overfit bases list")
+    configuration(base)
+    size = signal.shape[1], signal.shape[2]
+    check_size(*size)
+    rate = int(position(lmbda, config))
+    y, z = analyze(signal, rate, config, base)
+    rounded = np.rint(y).astype(np.int64)
+    hyper = None if z is None else np.rint(z).astype(np.int64)
+    return Code(config, size, len(signal) == 1, rate, "none", {}, rounded, hyper)

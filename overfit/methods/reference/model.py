@@ -1,0 +1,253 @@
+"""The codec in floats: what is trained, and what is adapted to an image.
+
+Qian et al., ICLR 2021. Deviations, each with its reason:
+
+- The references of training are those that a decoder has; the released code refers to all places in
+  training and to decoded ones in use.
+- Non-candidates are left out of the search; a place without a similar one (cosine <= 0) has none,
+  and its features are zero.
+- A parameter network gets what the one before predicted, and adds to it ("updated stage by stage").
+- Hyper-latents have a Gaussian per channel, as in the released code; the paper has Balle's density.
+- Gains make one network serve several trade-offs (`config.Rates`).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from overfit.method import Aux
+from overfit.methods.reference import networks as wiring
+from overfit.methods.reference.architecture import (
+    CONTEXT,
+    FETCHED,
+    QUERY,
+    order,
+    parameter_shapes,
+)
+from overfit.methods.reference.config import ReferenceConfig
+from overfit.nn import distributions, normalization, quantizers, strided, structural
+from overfit.nn.convolutions import gather
+
+MIN_LOG2_SCALE, MAX_LOG2_SCALE = -4.0, 7.0  # of a latent, in bins
+SEARCH_ROWS = 512  # targets whose similarities are in memory at a time
+LATENT_LIMIT = 127.0  # the entropy model sees latents between -127 and 127, as the released code
+
+
+def init(rng: np.random.Generator, config: ReferenceConfig) -> dict[str, dict[str, np.ndarray]]:
+    """Networks before training: Xavier normal weights, as the released code, and no biases."""
+    networks: dict[str, dict] = {}
+    for network, arrays in parameter_shapes(config).items():
+        networks[network] = {
+            name: _initial(rng, network, name, shape) for name, shape in arrays.items()
+        }
+        if network.startswith("parameters"):  # first predictions: about zero, a scale of a bin
+            networks[network]["w2"] *= np.float32(0.1)
+    networks["gains"] = _initial_gains(config)
+    return networks
+
+
+def _initial(rng, network: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    kind = name.rstrip("0123456789")
+    if kind in ("beta", "gamma", "nu", "tau"):
+        return normalization.initial(shape[0])[kind]
+    if kind != "w":
+        return np.zeros(shape, np.float32)
+    # What a layer of shape[1] inputs hands on: the taps times the outputs.
+    taps = 25 if network in ("analysis", "synthesis") else 1
+    scale = np.sqrt(2 / (shape[1] + taps * shape[0]))
+    return (scale * rng.standard_normal(shape)).astype(np.float32)
+
+
+def _initial_gains(config: ReferenceConfig) -> dict[str, np.ndarray]:
+    """A bin is as wide as the square root of lambda: what high-rate theory has."""
+    lmbdas = np.asarray(config.rates.lmbdas)
+    first = 2.0  # the latents of an untrained analysis are small
+    log2 = first + 0.5 * np.log2(lmbdas[0] / lmbdas)
+    table = np.tile(log2[:, None], (1, config.transform.latents)).astype(np.float32)
+    return {"encoder": table, "decoder": -table}
+
+
+def bounded(networks: dict) -> dict:
+    """The networks with the parameters of their normalizations within bounds."""
+    bounds = {"beta": normalization.VECTOR_BOUND, "gamma": normalization.MATRIX_BOUND}
+    bounds |= {"nu": normalization.VECTOR_BOUND, "tau": normalization.MATRIX_BOUND}
+
+    def array(name: str, value):
+        bound = bounds.get(name.rstrip("0123456789"))
+        return value if bound is None else quantizers.lower_bound(value, bound)
+
+    return {
+        network: {name: array(name, value) for name, value in arrays.items()}
+        for network, arrays in networks.items()
+    }
+
+
+def layers(networks: dict) -> wiring.Arithmetic:
+    """Layers with gradients."""
+
+    def weights(network: str, layer: int):
+        return networks[network][f"w{layer}"], networks[network][f"b{layer}"]
+
+    def dense(network: str, layer: int, x):
+        w, b = weights(network, layer)
+        return w @ x + b[:, None]
+
+    return wiring.Arithmetic(
+        dense,
+        lambda network, layer, x, offsets: strided.taps(*weights(network, layer), x, offsets),
+        lambda network, layer, x: strided.down(*weights(network, layer), x),
+        lambda network, layer, x: strided.up(*weights(network, layer), x),
+        wiring.leaky,
+        lambda x, y: x + y,
+        lambda x, gain: x * gain[None],
+    )
+
+
+# -- Global reference ------------------------------------------------------------------------------
+
+
+class Reference(NamedTuple):
+    """Where each position, in raster order, looks."""
+
+    index: jax.Array  # int32 [n]: raster index of the most similar candidate
+    similarity: jax.Array  # float32 [n]: their cosine, 0 for no reference
+
+
+def search(y: jax.Array, kind: str) -> Reference:
+    """The most similar decoded place of every position (Eq. 4); y [latents, rows, columns]."""
+    _, rows, columns = y.shape
+    n = rows * columns
+    q = gather(y, QUERY)  # (4 * latents, n)
+    q = q * jax.lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(q), axis=0), 1e-12))[None]
+    wave = np.empty(n, np.int32)
+    positions, _, first = order(rows, columns, kind)
+    wave[positions] = first
+    wave = jnp.asarray(wave)
+
+    def targets(part):
+        q_part, wave_part = part
+        cosines = q_part @ q
+        cosines = jnp.where(wave[None] < wave_part[:, None], cosines, -1.0)
+        return jnp.argmax(cosines, axis=1).astype(jnp.int32), jnp.max(cosines, axis=1)
+
+    if n <= SEARCH_ROWS:
+        index, best = targets((q.T, wave))
+    else:
+        extra = -n % SEARCH_ROWS
+        parts = jnp.pad(q.T, ((0, extra), (0, 0))).reshape(-1, SEARCH_ROWS, len(q))
+        waves = jnp.pad(wave, (0, extra)).reshape(-1, SEARCH_ROWS)
+        index, best = (a.reshape(-1)[:n] for a in jax.lax.map(targets, (parts, waves)))
+    return Reference(index, jnp.maximum(best, 0.0))
+
+
+# -- Rates -----------------------------------------------------------------------------------------
+
+
+class Prediction(NamedTuple):
+    """What the entropy model says of every latent, after each of its stages."""
+
+    stages: list[tuple[jax.Array, jax.Array]]  # means and log2 scales in bins: [latents, n] each
+    reference: Reference | None
+    confidence: jax.Array | None  # float32 [n], of each position's reference
+
+
+def _split(predicted: jax.Array) -> tuple[jax.Array, jax.Array]:
+    mean, log2_scale = jnp.split(predicted, 2)
+    return mean, jnp.clip(log2_scale, MIN_LOG2_SCALE, MAX_LOG2_SCALE)
+
+
+def predict(networks: dict, y: jax.Array, z: jax.Array | None, config: ReferenceConfig):
+    """Distributions of latents from the rounded latents before them and the hyper-latents.
+
+    y [latents, rows, columns], z [hyper_width, rows / 4, columns / 4] or None without hyperprior.
+    """
+    layer = layers(networks)
+    y = jnp.clip(y, -LATENT_LIMIT, LATENT_LIMIT)
+    features, predicted, stages = [], None, []
+    reference = confidence = None
+    for i, stage in enumerate(config.entropy.stages):
+        if stage == "context":
+            features.append(layer.taps("context", 0, y, CONTEXT).reshape(len(y), -1))
+        elif stage == "reference":
+            known = jax.lax.stop_gradient(y)
+            reference = search(known, config.order)
+            gain = reference.similarity
+            if config.entropy.confidence:
+                bits = distributions.gaussian_bits(known.reshape(len(y), -1), *stages[0])
+                mass = jnp.mean(jnp.exp2(-jax.lax.stop_gradient(bits)), axis=0)
+                confidence = mass[reference.index]
+                gain = gain * confidence
+            fetched = gather(known, FETCHED)[:, reference.index]
+            features.append(layer.scale(layer.dense("reference", 0, fetched), gain))
+        else:
+            assert z is not None
+            z = jnp.clip(z, -LATENT_LIMIT, LATENT_LIMIT)
+            features.append(wiring.hyper_synthesis(layer, z))
+        predicted = wiring.predict(layer, i, features, predicted)
+        stages.append(_split(predicted))
+    return Prediction(stages, reference, confidence)
+
+
+def latent_bits(y: jax.Array, prediction: Prediction) -> list[jax.Array]:
+    """Bits of all latents after each stage, scalars; y [latents, rows, columns]."""
+    flat = y.reshape(len(y), -1)
+    return [jnp.sum(distributions.gaussian_bits(flat, *stage)) for stage in prediction.stages]
+
+
+def hyper_bits(networks: dict, z: jax.Array) -> jax.Array:
+    """Bits of the hyper-latents [hyper_width, rows, columns]."""
+    prior = networks["hyper_latents"]
+    scale = jnp.clip(prior["log2_scale"], MIN_LOG2_SCALE, MAX_LOG2_SCALE)
+    flat = z.reshape(len(z), -1)
+    return jnp.sum(distributions.gaussian_bits(flat, prior["mean"][:, None], scale[:, None]))
+
+
+# -- Training --------------------------------------------------------------------------------------
+
+
+def training_loss(networks: dict, signal, key, progress, config: ReferenceConfig):
+    """(loss, Aux) of one crop [3, crop, crop] at a random trade-off.
+
+    progress: share of the training that is done. Minnen and Singh's mixed quantization: the
+    decoder, the context and the search see rounded latents, the rate is that of noisy ones.
+    """
+    networks = bounded(networks)
+    key_rate, key_y, key_z = jax.random.split(key, 3)
+    lmbdas = jnp.asarray(config.rates.lmbdas, jnp.float32)
+    index = jax.random.randint(key_rate, (), 0, len(lmbdas))
+    lmbda, rate = lmbdas[index], index.astype(jnp.float32)
+
+    layer, rates = layers(networks), len(lmbdas)
+    y = wiring.analysis(layer, networks, signal) * wiring.gains(networks, "encoder", rate, rates)
+    rounded = quantizers.round_straight_through(y)
+    bits_z, z = jnp.zeros(()), None
+    if config.entropy.hyperprior:
+        z = wiring.hyper_analysis(layer, y)
+        bits_z = hyper_bits(networks, z + jax.random.uniform(key_z, z.shape) - 0.5)
+        z = quantizers.round_straight_through(z)
+    noisy = y + jax.random.uniform(key_y, y.shape) - 0.5
+    bits = latent_bits(noisy, predict(networks, rounded, z, config))
+    scaled = rounded * wiring.gains(networks, "decoder", rate, rates)
+    image = wiring.synthesis(layer, networks, scaled)
+    if config.training.objective == "mse":
+        distortion = jnp.mean(jnp.square(image - signal))
+    else:
+        distortion = 1 - structural.ms_ssim(image, signal)
+    weights = stage_weights(progress, config)
+    pixels = signal[0].size
+    weighted = sum((w * r for w, r in zip(weights, bits, strict=True)), bits_z) / pixels
+    # Divided by what losses grow with, so that no trade-off drowns the others' gradients.
+    loss = (distortion + lmbda * weighted) / lmbda**0.65
+    return loss, Aux(distortion, bits[-1] + bits_z)
+
+
+def stage_weights(progress, config: ReferenceConfig) -> list[jax.Array]:
+    """Of each stage's rate in the loss (5.1)."""
+    warm, after = config.training.last_weights
+    others = len(config.entropy.stages) - 1
+    if not others:
+        return [jnp.ones(())]
+    last = jnp.where(progress < config.training.warm_up, warm, after)
+    return [(1 - last) / others] * others + [last]

@@ -1,0 +1,88 @@
+"""The convolutions of `nn.convolutions` for fits: layers with gradients of their own.
+
+The transpose of a gather is a sum of as many padded arrays as there are taps, which is 40 times
+slower on CPU than the gather. Each gradient here is again a gather and a product: that of a strided
+convolution is a transposed one, and the other way round.
+
+w is [out, taps * in], b [out], x [in, rows, columns]; edges have zeros beyond them.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from overfit.nn.convolutions import (
+    Offsets,
+    depth_to_space,
+    gather,
+    gather_down,
+    square,
+    up_kernel,
+)
+
+
+def _turned(w: jax.Array, channels: int) -> jax.Array:
+    """[out, taps * in] -> [in, taps * out]."""
+    out = len(w)
+    return w.reshape(out, -1, channels).transpose(2, 1, 0).reshape(channels, -1)
+
+
+def _flat(x: jax.Array) -> jax.Array:
+    return x.reshape(len(x), -1)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def taps(w: jax.Array, b: jax.Array, x: jax.Array, offsets: Offsets) -> jax.Array:
+    """Convolution with the taps at `offsets`: [out, rows, columns]."""
+    return (w @ gather(x, offsets) + b[:, None]).reshape(-1, *x.shape[1:])
+
+
+def _taps_forward(w, b, x, offsets):
+    return taps(w, b, x, offsets), (w, x)
+
+
+def _taps_backward(offsets, residuals, g):
+    w, x = residuals
+    dw = _flat(g) @ gather(x, offsets).T
+    back = tuple((-dy, -dx) for dy, dx in offsets)
+    dx = _turned(w, len(x)) @ gather(g, back)
+    return dw, _flat(g).sum(1), dx.reshape(x.shape)
+
+
+taps.defvjp(_taps_forward, _taps_backward)
+
+
+@jax.custom_vjp
+def down(w: jax.Array, b: jax.Array, x: jax.Array) -> jax.Array:
+    """5x5 convolution of stride 2: [out, rows / 2, columns / 2] of even rows and columns."""
+    y = w @ gather_down(x, 5) + b[:, None]
+    return y.reshape(-1, x.shape[1] // 2, x.shape[2] // 2)
+
+
+def _down_backward(residuals, g):
+    w, x = residuals
+    dw = _flat(g) @ gather_down(x, 5).T
+    dx = up_kernel(_turned(w, len(x))) @ gather(g, square(3))
+    return dw, _flat(g).sum(1), depth_to_space(dx, *g.shape[1:])
+
+
+down.defvjp(lambda w, b, x: (down(w, b, x), (w, x)), _down_backward)
+
+
+@jax.custom_vjp
+def up(w: jax.Array, b: jax.Array, x: jax.Array) -> jax.Array:
+    """Its transpose, a 5x5 transposed convolution of stride 2: [out, 2 rows, 2 columns]."""
+    y = up_kernel(w) @ gather(x, square(3)) + jnp.tile(b, 4)[:, None]
+    return depth_to_space(y, *x.shape[1:])
+
+
+def _up_backward(residuals, g):
+    w, x = residuals
+    around = gather_down(g, 5)  # (25 * out, rows * columns)
+    dw = (around @ _flat(x).T).reshape(25, len(g), len(x)).transpose(1, 0, 2)
+    dx = _turned(w, len(x)) @ around
+    return dw.reshape(w.shape), _flat(g).sum(1), dx.reshape(x.shape)
+
+
+up.defvjp(lambda w, b, x: (up(w, b, x), (w, x)), _up_backward)
