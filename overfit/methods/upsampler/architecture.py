@@ -103,8 +103,15 @@ def parameter_shapes(config: Config) -> dict[str, dict[str, tuple[int, ...]]]:
 
 
 def check_base(shapes: dict[str, dict], config: Config) -> None:
-    """Raises UserError unless a base, {network: {array: shape}}, has those of a configuration."""
-    if shapes != parameter_shapes(config):
+    """Raises UserError unless a base, {network: {array: shape}}, has those of a configuration.
+
+    It may have the mean and the deviation of each layer's input beside them.
+    """
+    own = {
+        name: {a: s for a, s in arrays.items() if not a.startswith(("mean", "deviation"))}
+        for name, arrays in shapes.items()
+    }
+    if own != parameter_shapes(config):
         raise UserError("the base has other networks than this: another preset or --set")
 
 

@@ -139,7 +139,8 @@ def network_of(base: Base) -> Parameters:
     found: Parameters = {}
     for path, prior in base.arrays.items():
         name, _, array = path.partition("/")
-        found.setdefault(name, {})[array] = prior.center
+        if not array.startswith(("mean", "deviation")):  # of the fits that it was learned from
+            found.setdefault(name, {})[array] = prior.center
     return found
 
 

@@ -53,19 +53,16 @@ OPS = wiring.Ops(jnp, _pointwise, _channelwise)
 def init(key, signal: Signal, base, config: Config):
     """Parameters to start from: the base, or random ones and no residual.
 
-    The networks of a base are folded ones, which are unfolded by the statistics of the group, or
-    those of `averageable` while a base is learned.
+    The networks of a base are folded ones. They are unfolded by the statistics that come with them,
+    so that a fit begins as those that the base was learned from; those of a group before have none,
+    and with the statistics of this group the networks do what they did. While a base is learned,
+    they are those of `averageable`.
 
     Random weights are PyTorch's default, uniform in +-1 / sqrt(fan_in); those of the last layers
     are zero, so that a fit starts at the bilinear picture.
     """
-    if base is not None and _is_folded(base.networks):
-        check_base(jax.tree.map(jnp.shape, base.networks), config)
-        weights = normalization.folded(base.networks)
-        statistics = _statistics(weights, signal, config, _sparse(signal))
-        return normalization.unfold(base.networks, statistics, config)
     if base is not None:
-        return normalization.parameters(base.networks, config)
+        return _begun(base.networks, signal, config)
     found = networks(config)
     # One draw for all: every draw of another size takes as long to compile as a layer.
     uniform = jax.random.uniform(key, (_weights(found),), minval=-1.0)
@@ -81,6 +78,26 @@ def init(key, signal: Signal, base, config: Config):
             if layer.normalized:
                 params[name][f"beta{i}"] = jnp.zeros(layer.inputs)
     return params
+
+
+def _begun(network, signal: Signal, config: Config):
+    """Parameters of a base's networks, of whichever kind."""
+    names = {name.rstrip("0123456789") for own in network.values() for name in own}
+    if "beta" in names:
+        return normalization.parameters(network, config)
+    check_base(jax.tree.map(jnp.shape, network), config)
+    if "deviation" in names:
+        found = {
+            (name, i): (network[name][f"mean{i}"], network[name][f"deviation{i}"])
+            for name, own in networks(config).items()
+            for i, layer in enumerate(own)
+            if layer.normalized
+        }
+    else:
+        weights = normalization.folded(network)
+        seen = _statistics(weights, signal, config, _sparse(signal))
+        found = {key: (own.mean, own.deviation) for key, own in seen.items()}
+    return normalization.unfold(network, found, config)
 
 
 def _weights(found) -> int:
@@ -229,10 +246,6 @@ def restored(network, patches: Patches, config: Config):
 # -- Learning a base -------------------------------------------------------------------------------
 
 
-def _is_folded(network) -> bool:
-    return not any(name.startswith("mean") for own in network.values() for name in own)
-
-
 def averageable(params, signal: Signal, config: Config):
     """The parameters of a fit with the moments of its group beside them: {network: {array: ..}}.
 
@@ -246,19 +259,18 @@ def averageable(params, signal: Signal, config: Config):
 
 
 def as_base(start, config: Config):
-    """Folded networks of such means, and the scales of their changes; `bases.base.Start` both."""
+    """Folded networks of such means, with the mean and the deviation of each layer's input, and the
+    scales of their changes; `bases.base.Start` both."""
     learned, scales = start
-    statistics = normalization.statistics(learned, config)
-    folded_scales = {}
-    for (name, i), own in statistics.items():
+    found = normalization.statistics(learned, config)
+    networks = normalization.fold(normalization.parameters(learned, config), found, config)
+    changes = {name: dict(own) for name, own in scales.items()}
+    for (name, i), own in found.items():
         deviation, old = own.deviation, scales[name]
-        folded_scales.setdefault(name, {})
-        folded_scales[name][f"w{i}"] = old[f"w{i}"] * (1 / deviation).mean()
-        shift = old[f"beta{i}"] * deviation.mean() + old[f"mean{i}"]
-        folded_scales[name][f"shift{i}"] = shift
-    params = normalization.parameters(learned, config)
-    network = normalization.fold(params, statistics, config)
-    for name, own in network.items():
-        for array in own:  # weights of layers that are not normalized
-            folded_scales.setdefault(name, {}).setdefault(array, scales[name].get(array))
-    return start._replace(networks=network, scales=folded_scales)
+        changes[name] |= {
+            f"w{i}": old[f"w{i}"] * (1 / deviation).mean(),
+            f"shift{i}": old[f"beta{i}"] * deviation.mean() + old[f"mean{i}"],
+            f"deviation{i}": jnp.ones(()),  # never coded, like the mean
+        }
+        networks[name] |= {f"mean{i}": own.mean, f"deviation{i}": deviation}
+    return start._replace(networks=networks, scales=changes)

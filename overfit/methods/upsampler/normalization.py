@@ -130,11 +130,13 @@ def fold(params: Params, statistics: Statistics, config: Config) -> Params:
     return result
 
 
-def unfold(network: Params, statistics: Statistics, config: Config) -> Params:
+def unfold(network: Params, found: dict, config: Config) -> Params:
     """The inverse of `fold`, as far as that gives parameters of a size that fits have.
 
     A channel that varies far more than where the network comes from would have others: its weights
     are then made smaller together.
+
+    found: {(network, layer): (mean, deviation) of its input}.
     """
     result: Params = {}
     for name, own in networks(config).items():
@@ -142,11 +144,11 @@ def unfold(network: Params, statistics: Statistics, config: Config) -> Params:
         for i, layer in enumerate(own):
             w = network[name][f"w{i}"]
             if layer.normalized:
-                seen = statistics[name, i]
-                w = w * _by_input(layer, seen.deviation)
+                mean, deviation = found[name, i]
+                w = w * _by_input(layer, deviation)
                 largest = jnp.abs(w).max(axis=1 if layer.kind == "D" else 0)
                 w = w * _by_input(layer, jnp.minimum(1.0, _LARGEST / (largest + 1e-9)))
-                beta = (seen.mean - network[name][f"shift{i}"]) / seen.deviation
+                beta = (mean - network[name][f"shift{i}"]) / deviation
                 result[name] |= {f"w{i}": w, f"beta{i}": beta.clip(-_LARGEST, _LARGEST)}
             else:
                 result[name][f"w{i}"] = w

@@ -210,16 +210,18 @@ def test_a_fit_from_a_base_begins_with_the_base():
 def test_what_is_averaged_over_fits_is_folded_to_a_base_by_its_own_moments():
     group = random_group(SMALL)
     params = INIT(jax.random.key(0), group, Start(random_network(SMALL), {}), SMALL)
+    params = jax.tree.map(lambda x: x.clip(-2, 2), params)
     averageable = jax.jit(model.averageable, static_argnums=2)(params, group, SMALL)
     start = Start(averageable, jax.tree.map(lambda _: jnp.ones(()), averageable))
     found, expected = model.as_base(start, SMALL), FOLDED(params, group, SMALL)
-    assert parameter_shapes(SMALL) == jax.tree.map(jnp.shape, found.networks)
-    assert found.scales.keys() == expected.keys()
-    jax.tree.map(
-        partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), found.networks, expected
-    )
-    again = INIT(jax.random.key(1), group, start, SMALL)
-    jax.tree.map(np.testing.assert_array_equal, again, params)
+    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+    for name, own in expected.items():
+        assert found.scales[name].keys() >= own.keys()
+        jax.tree.map(close, {array: found.networks[name][array] for array in own}, own)
+    # A fit begins with the parameters themselves, whatever its own group is.
+    for begin in (start, found):
+        again = INIT(jax.random.key(1), random_group(SMALL, seed=7), begin, SMALL)
+        jax.tree.map(close, again, params)
 
 
 def test_what_hardly_varies_does_not_explode_where_it_does():
