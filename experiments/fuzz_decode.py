@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from overfit import decoding
-from overfit.coding import container
+from overfit.coding import clip_container, container
 from overfit.coding.container import read_varint, write_varint
 
 SECONDS = 5.0  # of one core's time a file may take
@@ -35,8 +35,14 @@ SIZES = (0, 1, 2, 3, 255, 2048, 4096, 5792, 8192, 2**14, 2**14 + 1, 2**25, 2**32
 # -- Mutations -------------------------------------------------------------------------------------
 
 
-def sources() -> list[bytes]:
-    return [path.read_bytes() for path in sorted(GOLDEN.glob("*.ovf"))] + [flat()]
+def golden() -> list[bytes]:
+    return [path.read_bytes() for path in sorted(GOLDEN.glob("*.ovf"))]
+
+
+def images(files: list[bytes]) -> list[bytes]:
+    """Those of C3 images, the structure of which some mutations know, and a flat one."""
+    singles = [data for data in files if not clip_container.is_clip(data)]
+    return [data for data in singles if container.method_of(data) == "c3"] + [flat()]
 
 
 def flat() -> bytes:
@@ -133,7 +139,7 @@ def refilled(rng, data):
 
 def crossed(rng, data):
     """A section of another file."""
-    others = sources()
+    others = images(golden())
     sections, other = _sections(data), _sections(others[rng.integers(len(others))])
     which = rng.integers(3)
     sections[which] = other[which]
@@ -148,19 +154,20 @@ def mislabeled(rng, data):
     return data[:8] + lengths + data[11:]
 
 
-MUTATIONS = (
-    truncated, flipped, flipped, overwritten, inserted, removed, resized, resized, redesigned,
-    redesigned, refilled, crossed, mislabeled,
-)  # fmt: skip
+OF_ALL = (truncated, flipped, flipped, overwritten, inserted, removed)
+OF_IMAGES = (resized, resized, redesigned, redesigned, refilled, crossed, mislabeled)
+MUTATIONS = OF_ALL + OF_IMAGES
 
 
 def mutations(count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
     """(kind, damaged file), the same ones for the same seed."""
     rng = np.random.default_rng(seed)
-    originals = sources()
+    files = golden()
+    originals = {OF_ALL: files, OF_IMAGES: images(files)}
     for i in range(count):
         mutate = MUTATIONS[i % len(MUTATIONS)]
-        data = mutate(rng, originals[rng.integers(len(originals))])
+        choices = originals[OF_ALL if mutate in OF_ALL else OF_IMAGES]
+        data = mutate(rng, choices[rng.integers(len(choices))])
         if rng.random() < 0.3:  # two at once
             again = (flipped, overwritten)[rng.integers(2)]
             data = again(rng, data) if len(data) > 9 else data
@@ -204,6 +211,7 @@ class Worker:
 
     def _start(self):
         environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        environment["OVERFIT_BASES"] = str(GOLDEN)
         self._process = subprocess.Popen(
             [sys.executable, "-c", WORKER, str(MEGABYTES)],
             cwd=GOLDEN,
@@ -212,7 +220,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
-        self._send(sources()[0])
+        self._send(flat())
         assert self._process.stdout.readline() == b"ready\n"
 
     def _send(self, data: bytes):
