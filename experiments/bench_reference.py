@@ -37,12 +37,8 @@ ROUNDS = 3
 def untrained(preset: str) -> Base:
     config = method.load("reference").presets[preset]
     networks = model.init(np.random.default_rng(0), config)
-    known = {
-        path: value
-        for path, value in settings.paths(config).items()
-        if "." in path and not path.startswith(("fit.", "training."))
-    }
-    return Base("reference", known, quantized(networks, architecture.exponent), {})
+    arrays = quantized(networks, architecture.exponent)
+    return Base("reference", settings.lasting(config), arrays, {})
 
 
 def timed(function, *arguments):

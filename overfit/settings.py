@@ -20,6 +20,16 @@ def paths(config) -> dict[str, Any]:
     return flat
 
 
+def lasting(config) -> dict[str, Any]:
+    """Those that trained networks belong to: neither how, nor for what one file, they are used."""
+    return {
+        path: value
+        for path, value in paths(config).items()
+        # What is in no group is an encoder's choice.
+        if "." in path and not path.startswith(("fit.", "training."))
+    }
+
+
 def override(config, assignments: dict[str, Any]):
     """A copy with the named fields replaced; strings are read as their field's type.
 

@@ -35,10 +35,7 @@ def base(**changed) -> Base:
                 made[name][1:] *= 1.5
             else:
                 made[name] = 0.1 * rng.normal(size=shape) + (kind == "beta")
-    known = {
-        path: value
-        for path, value in settings.paths(config).items()
-        if "." in path and not path.startswith(("fit.", "training."))
-    }
     networks = {n: {k: v.astype(np.float32) for k, v in a.items()} for n, a in networks.items()}
-    return Base("reference", known, quantized(networks, exponent), {"from": "a test"})
+    return Base(
+        "reference", settings.lasting(config), quantized(networks, exponent), {"from": "a test"}
+    )

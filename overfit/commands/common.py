@@ -40,6 +40,40 @@ def prepare_jax() -> None:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
 
 
+def write_base(base, arguments) -> dict:
+    """Writes what a training came to, says so, and returns what the command knows of it."""
+    from overfit.bases.base import pack
+    from overfit.bases.library import load
+    from overfit.io.atomic import atomic_write
+
+    with atomic_write(arguments.output) as file:
+        file.write(pack(base))
+    entry = load(arguments.output)
+    about = {
+        "output": arguments.output,
+        "identity": entry.identity,
+        "bytes": entry.path.stat().st_size,
+        "method": base.method,
+        "card": base.card,
+    }
+    if not arguments.quiet:
+        print(
+            f"{arguments.output}: {about['bytes']} bytes, {entry.identity}; "
+            f"to keep it: overfit bases import {arguments.output}",
+            file=text_stream(arguments),
+        )
+    return about
+
+
+def check_base_output(path: str) -> None:
+    """Before a long training: raises UserError for a file that could not be its result."""
+    from overfit.bases.library import EXTENSION
+
+    check_writable(path)
+    if not path.endswith(EXTENSION):
+        raise UserError(f"a base is a file that ends in {EXTENSION}, not '{path}'")
+
+
 def text_stream(arguments):
     return sys.stderr if arguments.json == "-" else sys.stdout
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from overfit.commands.common import check_writable, numbers, prepare_jax, text_stream
+from overfit.commands.common import check_base_output, numbers, prepare_jax, write_base
 from overfit.errors import UserError
 
 HELP = "learn a base from many images or clips"
@@ -45,17 +45,12 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> dict:
     prepare_jax()
-    check_writable(arguments.output)
+    check_base_output(arguments.output)
     from overfit import settings
-    from overfit.bases.base import pack
-    from overfit.bases.library import EXTENSION, load
     from overfit.display import training_display
-    from overfit.io.atomic import atomic_write
     from overfit.meta.plan import Plan
     from overfit.meta.train import train
 
-    if not arguments.output.endswith(EXTENSION):
-        raise UserError(f"a base is a file that ends in {EXTENSION}, not '{arguments.output}'")
     lmbdas = numbers(arguments.lmbdas, "--lmbdas")
     rate = numbers(arguments.rate, "--rate")
     if not 0 < min(rate) <= max(rate) <= 1:
@@ -77,23 +72,7 @@ def run(arguments) -> dict:
     saved = Path(arguments.checkpoint) if arguments.checkpoint else None
     with training_display(arguments.quiet) as show:
         base = train(_instances(arguments), plan, saved, show)
-    with atomic_write(arguments.output) as file:
-        file.write(pack(base))
-    entry = load(arguments.output)
-    about = {
-        "output": arguments.output,
-        "identity": entry.identity,
-        "bytes": entry.path.stat().st_size,
-        "method": base.method,
-        "card": base.card,
-    }
-    if not arguments.quiet:
-        print(
-            f"{arguments.output}: {about['bytes']} bytes, {entry.identity}; "
-            f"to keep it: overfit bases import {arguments.output}",
-            file=text_stream(arguments),
-        )
-    return about
+    return write_base(base, arguments)
 
 
 def _instances(arguments) -> list:

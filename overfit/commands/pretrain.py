@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from overfit.commands.common import check_writable, prepare_jax, text_stream
-from overfit.errors import UserError
+from overfit.commands.common import check_base_output, prepare_jax, write_base
 
 HELP = "train the networks of a codec on many images: a base"
 
@@ -25,20 +24,14 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> dict:
     prepare_jax()
-    check_writable(arguments.output)
+    check_base_output(arguments.output)
     from overfit import settings
     from overfit.bases import library
-    from overfit.bases.base import pack
     from overfit.display import display
     from overfit.fitting.groups import DEFAULT_PRESET
-    from overfit.io.atomic import atomic_write
     from overfit.io.datasets import find_all
     from overfit.meta.pretrain import Plan, pretrain
 
-    if not arguments.output.endswith(library.EXTENSION):
-        raise UserError(
-            f"a base is a file that ends in {library.EXTENSION}, not '{arguments.output}'"
-        )
     assignments = settings.parse_assignments(arguments.set)
     if arguments.steps is not None:
         assignments["training.steps"] = str(arguments.steps)
@@ -48,20 +41,4 @@ def run(arguments) -> dict:
     start = library.find(arguments.base).load() if arguments.base else None
     with display(arguments.quiet) as show:
         base = pretrain(find_all(arguments.inputs), plan, saved, show, start)
-    with atomic_write(arguments.output) as file:
-        file.write(pack(base))
-    entry = library.load(arguments.output)
-    about = {
-        "output": arguments.output,
-        "identity": entry.identity,
-        "bytes": entry.path.stat().st_size,
-        "method": base.method,
-        "card": base.card,
-    }
-    if not arguments.quiet:
-        print(
-            f"{arguments.output}: {about['bytes']} bytes, {entry.identity}; "
-            f"to keep it: overfit bases import {arguments.output}",
-            file=text_stream(arguments),
-        )
-    return about
+    return write_base(base, arguments)

@@ -91,14 +91,9 @@ def pretrain(
         "plan": plan._asdict() | {"set": {k: str(v) for k, v in plan.set.items()}},
         "curve": [[round(float(x), 6) for x in row] for row in np.asarray(state.curve)],
     }
-    known = {
-        path: value
-        for path, value in settings.paths(config).items()
-        # Numbers outside of any group are choices of an encoder.
-        if "." in path and not path.startswith(("fit.", "training."))
-    }
     networks = jax.tree.map(np.asarray, state.networks)
-    return Base(codec.name, known, quantized(networks, codec.pretraining.exponent), card)
+    arrays = quantized(networks, codec.pretraining.exponent)
+    return Base(codec.name, settings.lasting(config), arrays, card)
 
 
 def _first(recipe: method.Pretraining, config, seed: int, start: Base | None) -> State:

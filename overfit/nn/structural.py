@@ -21,7 +21,8 @@ def _window(side: int) -> np.ndarray:
 
 def _blur(x: jax.Array) -> jax.Array:
     """Gaussian means of all windows: [C, H, W] -> [C, H - 10, W - 10]."""
-    return jnp.asarray(_window(x.shape[1])) @ x @ jnp.asarray(_window(x.shape[2]).T)
+    rows, columns = (jnp.asarray(_window(side)) for side in x.shape[1:])
+    return rows @ x @ columns.T
 
 
 def _terms(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:

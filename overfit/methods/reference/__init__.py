@@ -18,6 +18,7 @@ METHOD = Method(
     macs=deferred("overfit.methods.reference.complexity", "macs"),
     describe=deferred(_CODEC, "describe"),
     presets=PRESETS,
+    inspect=deferred("overfit.methods.reference.inspection", "inspect"),
     pretraining=Pretraining(
         deferred(_MODEL, "init"),
         deferred(_MODEL, "training_loss"),
