@@ -163,7 +163,7 @@ def test_bad_options_are_the_users(here, picture):
     image = picture(64, 64)
     for options, message in (
         ({"base": "none-such"}, "no base"),
-        ({"base": None}, "needs a base"),
+        ({"base": None}, "needs one base"),
         ({"set": {"transform.width": 7}}, "cannot be changed"),
         ({"set": {"order": "zigzag"}}, "choose one of"),
         ({"steps": -1}, "at least 0"),
