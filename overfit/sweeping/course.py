@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from overfit.errors import sentence
-from overfit.io.clips import Clip
+from overfit.io.clips import Clip, as_rgb
 from overfit.io.datasets import Instance
 from overfit.io.json_file import write_json
 from overfit.jobs.job import Emit, Event, Failure, Job, failure
@@ -90,6 +90,8 @@ def _run(course: Course, folder: Path, emit: Emit) -> tuple[list[dict[str, Any]]
     """What is chosen for a signal, a line of the summary per lambda, and what failed."""
     plan, sweep = course.plan, course.plan.sweep
     signal = load_signal(course.instance, plan.crop, plan.frames)
+    if isinstance(signal, Clip):
+        signal = as_rgb(signal)  # as `overfit encode` takes it
     waiting = folder / "checkpoints" / slug(course.name)
     with open_store(folder / RUNGS / slug(course.name)) as rungs:
         field = Field(plan, folder, {}, rungs, {}, emit)
