@@ -50,7 +50,9 @@ def outer_step(
     states, tasks = fit.spread(*batch(learned.start))
     steps = tasks.schedule.steps + tasks.schedule.stage2_steps
     states = fit.advance(states, tasks, steps, loss_fn, config)
-    fitted = networks_of(states.best_params, tasks.signal)
+    # On the host: means over instances that several devices share would be collectives outside of
+    # programs.
+    fitted = networks_of(*jax.device_get((states.best_params, tasks.signal)))
     changes = jax.tree.map(lambda new, old: new - old[None], fitted, networks)
     moved = jax.tree.map(lambda old, change: old + rate * change.mean(axis=0), networks, changes)
     # The maximum-likelihood scale of a Laplace distribution.
