@@ -37,6 +37,7 @@ FULL, HALF = "x265", "half x265"
 ZERO = "x265, no B-frames"
 FILTERS = ("bilinear", "bicubic", "lanczos3")
 QPS = (22, 27, 32, 37)
+COMMANDS = "commands.txt"  # in the folder of the records: what made them
 METRICS = ("psnr_yuv", "psnr_y", "ms_ssim_y")
 
 
@@ -72,6 +73,9 @@ def study(arguments, variants: Sequence[Variant], anchors: Sequence[str] = (FULL
     """Makes all files of all clips that are not there yet; returns the folder of the records."""
     folder = Path(arguments.output)
     folder.mkdir(parents=True, exist_ok=True)
+    if arguments.clips:
+        with open(folder / COMMANDS, "a") as file:
+            file.write(common.command() + "\n")
     extra = parse_assignments(arguments.set)
     for path in map(Path, arguments.clips):
         clip = as_yuv420(load_clip(path, arguments.frames))
@@ -236,4 +240,6 @@ def collect(
                 rate = metrics["psnr_yuv"]["bd_rate"]
                 print(f"{clip}: {label}, against {anchor}:", end=" ")
                 print("no figure" if rate is None else f"{rate:+.1f} %")
-    common.save(name, clips)
+    made = folder / COMMANDS
+    commands = sorted(set(made.read_text().splitlines())) if made.exists() else []
+    common.save(name, clips, commands=commands)
