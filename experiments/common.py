@@ -45,12 +45,14 @@ def _public(words: list[str]) -> list[str]:
     return [Path(word).name if os.path.isabs(word) else word for word in words]
 
 
+def command() -> str:
+    """The command that runs this process."""
+    return shlex.join(["python", f"experiments/{Path(sys.argv[0]).name}", *_public(sys.argv[1:])])
+
+
 def save(name: str, results, **more) -> None:
     """Writes experiments/results/NAME.json with the command and the machine."""
-    command = shlex.join(
-        ["python", f"experiments/{Path(sys.argv[0]).name}", *_public(sys.argv[1:])]
-    )
-    document = {"command": command, "machine": machine(), **more, "results": results}
+    document = {"command": command(), "machine": machine(), **more, "results": results}
     RESULTS.mkdir(exist_ok=True)
     write_json(RESULTS / f"{name}.json", document)
 

@@ -29,7 +29,7 @@ from overfit.io.clips import Clip, as_yuv420, load_clip
 from overfit.io.json_file import write_json
 from overfit.methods.upsampler import preparation
 from overfit.methods.upsampler.config import PRESETS
-from overfit.metrics.bd_rate import bd_rate, overlap
+from overfit.metrics.bd_rate import bd_psnr, bd_rate, overlap
 from overfit.nn.resize import doubled
 from overfit.settings import parse_assignments
 
@@ -37,6 +37,7 @@ FULL, HALF = "x265", "half x265"
 ZERO = "x265, no B-frames"
 FILTERS = ("bilinear", "bicubic", "lanczos3")
 QPS = (22, 27, 32, 37)
+COMMANDS = "commands.txt"  # in the folder of the records: what made them
 METRICS = ("psnr_yuv", "psnr_y", "ms_ssim_y")
 
 
@@ -72,6 +73,9 @@ def study(arguments, variants: Sequence[Variant], anchors: Sequence[str] = (FULL
     """Makes all files of all clips that are not there yet; returns the folder of the records."""
     folder = Path(arguments.output)
     folder.mkdir(parents=True, exist_ok=True)
+    if arguments.clips:
+        with open(folder / COMMANDS, "a") as file:
+            file.write(common.command() + "\n")
     extra = parse_assignments(arguments.set)
     for path in map(Path, arguments.clips):
         clip = as_yuv420(load_clip(path, arguments.frames))
@@ -194,7 +198,11 @@ def curves(folder: Path) -> Iterator[tuple[str, dict[str, list[dict]]]]:
 
 
 def compared(anchor: list[dict], test: list[dict], metric: str) -> dict:
-    """BD-rate in per cent; MS-SSIM in dB, -10 log10 (1 - x), as the paper has it."""
+    """BD-rate in per cent and BD-PSNR, each over what both curves cover.
+
+    overlap: share of the anchor's range of quality that the BD-rate is over; little says little.
+    MS-SSIM is in dB, -10 log10 (1 - x), as in the paper.
+    """
 
     def points(records):
         values = [(r["bpp"], r.get(metric)) for r in records]
@@ -203,10 +211,13 @@ def compared(anchor: list[dict], test: list[dict], metric: str) -> dict:
         return [(b, float(v)) for b, v in values if v is not None]
 
     a, b = points(anchor), points(test)
-    try:
-        return {"bd_rate": bd_rate(a, b), "overlap": overlap(a, b)}
-    except UserError as error:
-        return {"bd_rate": None, "error": str(error)}
+    found: dict[str, Any] = {}
+    for key, delta in (("bd_rate", bd_rate), ("bd_psnr", bd_psnr)):
+        try:
+            found[key] = delta(a, b)
+        except UserError as error:
+            found |= {key: None, f"{key}_error": str(error)}
+    return found | {"overlap": overlap(a, b) if found["bd_rate"] is not None else 0.0}
 
 
 def rates(labels: dict[str, list[dict]], anchors: Sequence[str]) -> dict:
@@ -233,7 +244,11 @@ def collect(
         clips.append({"clip": clip, "bd_rates": found, "points": labels})
         for anchor, own in found.items():
             for label, metrics in own.items():
-                rate = metrics["psnr_yuv"]["bd_rate"]
+                shown = metrics["psnr_yuv"]
+                rate, gain = shown["bd_rate"], shown["bd_psnr"]
                 print(f"{clip}: {label}, against {anchor}:", end=" ")
-                print("no figure" if rate is None else f"{rate:+.1f} %")
-    common.save(name, clips)
+                print("no BD-rate" if rate is None else f"{rate:+.1f} %", end=", ")
+                print("no BD-PSNR" if gain is None else f"{gain:+.2f} dB")
+    made = folder / COMMANDS
+    commands = sorted(set(made.read_text().splitlines())) if made.exists() else []
+    common.save(name, clips, commands=commands)

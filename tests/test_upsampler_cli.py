@@ -160,7 +160,7 @@ def test_bad_input_is_refused_and_leaves_nothing(files, capsys, tmp_path):
     folder, _ = files
     out = tmp_path / "out.ovf"
     command = ["encode", folder / "in.y4m", "-o", out, "--method", "upsampler"]
-    assert "from 0 to 51" in refused(capsys, *command, "--qp", 80, *SMALL)
+    assert "from 5 to 56" in refused(capsys, *command, "--qp", 80, *SMALL)
     assert "--signal-every" in refused(capsys, *command, "--latency", "zero", "--group", 4)
     assert "--latency zero" in refused(capsys, *command, "--signal-every", 4)
     assert "at least one" in refused(capsys, *command, "--frames", 0)

@@ -261,7 +261,7 @@ def averageable(params, signal: Signal, config: Config):
 def as_base(start, config: Config):
     """Folded networks of such means, with the mean and the deviation of each layer's input, and the
     scales of their changes; `bases.base.Start` both."""
-    learned, scales = start
+    learned, scales = start.networks, start.scales
     found = normalization.statistics(learned, config)
     networks = normalization.fold(normalization.parameters(learned, config), found, config)
     changes = {name: dict(own) for name, own in scales.items()}

@@ -107,10 +107,16 @@ def encode_base(clip: Clip, qp: int, config: Config) -> Base:
         networks(config)
     except ValueError as error:
         raise UserError(f"the layers do not fit together: {error}") from error
+    below = config.base.qp_offset
+    if not 0 <= qp + below <= base_stream.MAX_QP:
+        raise UserError(
+            f"the quantizer must be from {-below} to {base_stream.MAX_QP - below}, since the base "
+            f"has {below:+} beside it; not {qp}"
+        )
     codec, blocks = choose_blocks(config)
     stream = base_stream.encode(
         smaller(clip, config),
-        qp + config.base.qp_offset,
+        qp + below,
         codec,
         config.base.speed,
         config.base.tune,
