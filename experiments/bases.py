@@ -11,6 +11,7 @@ lambdas that are there (two or more), of the base against none. Nothing here was
 """
 
 import argparse
+import json
 import math
 from pathlib import Path
 
@@ -185,9 +186,16 @@ def catching_up(rows: list[dict]) -> list[dict]:
 
 
 def beside_coolchic(rows: list[dict]) -> list[dict]:
-    found = []
+    """At equal steps; plain C3 as in c3_parity.json, which is of the same crops."""
+    parity = json.loads((common.RESULTS / "c3_parity.json").read_text())["results"]
+    keys = ("psnr", "bpp", "cost", "cost_over_coolchic_5")
+    found = [
+        {"name": r["image"], "base": None, "from": "c3_parity.json"} | {k: r[k] for k in keys}
+        for r in parity
+        if r["seed"] == 0
+    ]
     for r in rows:
-        if r["steps"] == 2000 and r["lmbda"] == 1e-3 and r["name"] in COOLCHIC_5:
+        if (r["steps"], r["lmbda"], r["width"]) == (2000, 1e-3, 256) and r["name"] in COOLCHIC_5:
             psnr, bpp = COOLCHIC_5[r["name"]]
             theirs = 10 ** (-psnr / 10) + 1e-3 * bpp
             found.append({k: r[k] for k in ("name", "base", "psnr", "bpp", "cost")}
