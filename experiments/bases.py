@@ -97,8 +97,8 @@ def jobs_of(part: str, kodak: str, clic: str, output: Path) -> list[Job]:
 
 
 def row(record: dict) -> dict:
-    keys = ("name", "width", "height", "lmbda", "steps", "seed", "psnr", "bytes", "bpp", "loss")
-    short = {key: record[key] for key in keys}
+    keys = ("name", "width", "height", "steps", "seed", "psnr", "bytes", "bpp", "loss")
+    short = {key: record[key] for key in keys} | record["setting"]
     return short | {
         "base": record["base"],
         "networks_bytes": record["bits"]["networks"] / 8,
