@@ -6,11 +6,12 @@ Every file is real and decoded again; a part that was interrupted goes on. Crops
 `crops-N`: the twelve Kodak images of the development set, 256x256, at N steps of stage 1;
 `parity-2000`: two of them at the lambda and steps that Cool-chic 5.0.1 was measured at; `seeds-N`:
 three seeds on two crops; `kodak-N`: whole images; `clic-N`: 512x512 crops of CLIC images. Cost is
-MSE (pixels in 0..1) + lambda * bpp of the whole file. BD-rates are per image, over its four
-lambdas, of the base against none. Nothing here was seen in training: see docs/bases.md.
+MSE (pixels in 0..1) + lambda * bpp of the whole file. BD-rates are per image, over the
+lambdas that are there (two or more), of the base against none. Nothing here was seen in training.
 """
 
 import argparse
+import json
 import math
 from pathlib import Path
 
@@ -96,8 +97,8 @@ def jobs_of(part: str, kodak: str, clic: str, output: Path) -> list[Job]:
 
 
 def row(record: dict) -> dict:
-    keys = ("name", "width", "height", "lmbda", "steps", "seed", "psnr", "bytes", "bpp", "loss")
-    short = {key: record[key] for key in keys}
+    keys = ("name", "width", "height", "steps", "seed", "psnr", "bytes", "bpp", "loss")
+    short = {key: record[key] for key in keys} | record["setting"]
     return short | {
         "base": record["base"],
         "networks_bytes": record["bits"]["networks"] / 8,
@@ -132,6 +133,9 @@ def compared(rows: list[dict], size: tuple[int, ...] | None, steps: int) -> dict
               for lmbda in LMBDAS}  # fmt: skip
     networks = [b["networks_bytes"] / a["networks_bytes"] for a, b in chosen]
     return {
+        "lmbdas": {
+            name: sorted(a["lmbda"] for a, _ in chosen if a["name"] == name) for name in names
+        },
         "bd_rate": {name: rate for name, rate in rates.items() if rate is not None},
         "mean_bd_rate": float(np.mean(known)) if known else None,
         "worst_bd_rate": max(known) if known else None,
@@ -147,8 +151,8 @@ def compared(rows: list[dict], size: tuple[int, ...] | None, steps: int) -> dict
 
 
 def _bd_rate(chosen: list[tuple[dict, dict]]) -> float | None:
-    """Of one image; None unless all lambdas are there and both curves rise."""
-    if len(chosen) < len(LMBDAS):
+    """Of one image, over the lambdas that are there; None for one only, or a curve that falls."""
+    if len(chosen) < 2:
         return None
     curves = [[(pair[i]["bpp"], pair[i]["psnr"]) for pair in chosen] for i in (0, 1)]
     try:
@@ -182,9 +186,16 @@ def catching_up(rows: list[dict]) -> list[dict]:
 
 
 def beside_coolchic(rows: list[dict]) -> list[dict]:
-    found = []
+    """At equal steps; plain C3 as in c3_parity.json, which is of the same crops."""
+    parity = json.loads((common.RESULTS / "c3_parity.json").read_text())["results"]
+    keys = ("psnr", "bpp", "cost", "cost_over_coolchic_5")
+    found = [
+        {"name": r["image"], "base": None, "from": "c3_parity.json"} | {k: r[k] for k in keys}
+        for r in parity
+        if r["seed"] == 0
+    ]
     for r in rows:
-        if r["steps"] == 2000 and r["lmbda"] == 1e-3 and r["name"] in COOLCHIC_5:
+        if (r["steps"], r["lmbda"], r["width"]) == (2000, 1e-3, 256) and r["name"] in COOLCHIC_5:
             psnr, bpp = COOLCHIC_5[r["name"]]
             theirs = 10 ** (-psnr / 10) + 1e-3 * bpp
             found.append({k: r[k] for k in ("name", "base", "psnr", "bpp", "cost")}
@@ -212,6 +223,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", default="runs/bases", help="of files and records")
     parser.add_argument("--parts", nargs="*", default=PARTS, choices=PARTS, help="default: all")
     parser.add_argument("--arms", nargs="+", default=ARMS, choices=ARMS)
+    parser.add_argument("--lmbdas", type=float, nargs="+", default=LMBDAS)
     parser.add_argument("--images", type=int, help="of each part only so many")
     arguments = parser.parse_args()
     output = Path(arguments.output)
@@ -220,7 +232,8 @@ def main() -> None:
         names = list(dict.fromkeys(job.name for job in todo))[: arguments.images]
         todo = [
             job for job in todo
-            if job.name in names and ("auto" if "base" in job.options else "none") in arguments.arms
+            if job.name in names and job.setting["lmbda"] in arguments.lmbdas
+            and ("auto" if "base" in job.options else "none") in arguments.arms
         ]  # fmt: skip
         with batch_display(False) as show:
             _, failures = drive(todo, output, Workers(count=1, together=1), progress=show)

@@ -27,34 +27,46 @@ def _pyramid(signal, octaves: tuple[int, ...]) -> dict[int, jax.Array]:
     return levels
 
 
+def _seen(signal, config: C3Config) -> list[list[jax.Array]]:
+    """The features of each grid, each [positions]."""
+    octaves = config.latents.octaves()
+    levels = _pyramid(signal, octaves)
+    found = []
+    for octave in octaves:
+        level, below = levels[octave], levels[octave + 1]
+        _, height, width = level.shape
+        coarse = jnp.stack([resized(plane, (height, width)) for plane in below])
+        detail = jnp.pad(level - coarse, ((0, 0), (1, 1), (1, 1)), mode="edge")
+        around = [
+            plane[y : y + height, x : x + width]
+            for y in range(3)
+            for x in range(3)
+            for plane in detail
+        ]
+        planes = [*around, *(level - 0.5), jnp.ones((height, width))]
+        found.append([jnp.ravel(plane) for plane in planes])
+    return found
+
+
 def features(signal, config: C3Config) -> list[jax.Array]:
     """[features, positions] of each grid: what the image has at its resolution and not below it,
     around each position, then the colors there, then 1.
 
     signal: [channels, height, width] in [0, 1].
     """
-    octaves = config.latents.octaves()
-    levels = _pyramid(signal, octaves)
-    found = []
-    for octave in octaves:
-        level, below = levels[octave], levels[octave + 1]
-        channels, height, width = level.shape
-        coarse = jnp.stack([resized(plane, (height, width)) for plane in below])
-        detail = jnp.pad(level - coarse, ((0, 0), (1, 1), (1, 1)), mode="edge")
-        around = [
-            detail[:, y : y + height, x : x + width].reshape(channels, -1)
-            for y in range(3)
-            for x in range(3)
-        ]
-        colors = level.reshape(channels, -1) - 0.5
-        found.append(jnp.concatenate([*around, colors, jnp.ones((1, height * width))]))
-    return found
+    return [jnp.stack(planes) for planes in _seen(signal, config)]
 
 
 def latents(encoder, signal, config: C3Config):
     """[num_latents] to start from. encoder: of a base, {"w": [grids, features]}."""
-    seen = features(signal, config)
-    return jnp.concatenate([w @ x for w, x in zip(encoder["w"], seen, strict=True)])
+    found = []
+    for weights, planes in zip(encoder["w"], _seen(signal, config), strict=True):
+        # Plane by plane: those of a large image are never all there at once.
+        sums = jnp.zeros(planes[0].shape)
+        for weight, plane in zip(weights, planes, strict=True):
+            sums += weight * plane
+        found.append(sums)
+    return jnp.concatenate(found)
 
 
 def moments(params, signal, config: C3Config):

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,11 +12,15 @@ from overfit.methods.c3.config import KODAK
 
 CONFIG = dataclasses.replace(KODAK, latents=dataclasses.replace(KODAK.latents, num_grids=3))
 
+features = jax.jit(analysis.features, static_argnames="config")
+guessed = jax.jit(analysis.latents, static_argnames="config")
+moments = jax.jit(analysis.moments, static_argnames="config")
 
-@pytest.mark.parametrize("size", [(24, 32), (21, 13), (1, 3)])
+
+@pytest.mark.parametrize("size", [(24, 32), (1, 3)])
 def test_features_have_the_positions_of_the_grids(size):
     signal = np.random.default_rng(0).random((3, *size), np.float32)
-    found = analysis.features(jnp.asarray(signal), CONFIG)
+    found = features(jnp.asarray(signal), CONFIG)
     expected = [31 * h * w for h, w in CONFIG.latents.shapes(*size)]
     assert [x.size for x in found] == expected
     np.testing.assert_allclose(found[0][27:30], signal.reshape(3, -1) - 0.5, rtol=1e-6)
@@ -23,21 +28,21 @@ def test_features_have_the_positions_of_the_grids(size):
 
 
 def test_a_flat_image_has_no_detail():
-    for x in analysis.features(jnp.full((3, 20, 28), 0.75), CONFIG):
+    for x in features(jnp.full((3, 24, 32), 0.75), CONFIG):
         np.testing.assert_allclose(x[:27], 0, atol=1e-6)
 
 
 def test_least_squares_find_latents_that_are_linear_in_the_image():
     rng = np.random.default_rng(1)
     weights = rng.normal(size=(3, 31)).astype(np.float32)
-    signals = [jnp.asarray(rng.random((3, 40, 48), np.float32)) for _ in range(4)]
+    signals = [jnp.asarray(rng.random((3, 24, 32), np.float32)) for _ in range(4)]
     sums = None
     for signal in signals:
-        seen = analysis.features(signal, CONFIG)
+        seen = features(signal, CONFIG)
         latents = jnp.concatenate([w @ x for w, x in zip(weights, seen, strict=True)])
-        more = analysis.moments({"latents": latents}, signal, CONFIG)
+        more = moments({"latents": latents}, signal, CONFIG)
         sums = more if sums is None else tuple(a + b for a, b in zip(sums, more, strict=True))
     encoder = analysis.solved(sums)
-    found = analysis.latents(encoder, signals[0], CONFIG)
-    truth = analysis.latents({"w": jnp.asarray(weights)}, signals[0], CONFIG)
+    found = guessed(encoder, signals[0], CONFIG)
+    truth = guessed({"w": jnp.asarray(weights)}, signals[0], CONFIG)
     assert float(jnp.square(found - truth).mean()) < 1e-2 * float(jnp.square(truth).mean())
