@@ -61,6 +61,21 @@ def test_bad_options(folder, capsys, options, message):
     assert not (folder / "image.ovf").exists()
 
 
+def test_what_it_is_not_for(folder, capsys):
+    image = str(folder / "image.png")
+    runs = str(folder / "runs")
+    (folder / "clip").mkdir()
+    for i in range(2):
+        (folder / "clip" / f"{i}.png").write_bytes((folder / "image.png").read_bytes())
+    encoded = ["encode", str(folder / "clip"), "-o", str(folder / "clip.ovf")]
+    for command, message in (
+        (["evaluate", image, "-o", runs, "--methods", "reference-small"], "needs a base"),
+        ([*encoded, "--method", "reference"], "cannot encode clips"),
+    ):
+        assert main(command) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_a_file_without_its_base(folder, capsys):
     assert encode(folder, "--base", "small") == 0
     (folder / "small.ovb").unlink()
