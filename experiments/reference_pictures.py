@@ -106,8 +106,7 @@ def main() -> None:
         "mean_similarity": float(trace.similarity[known].mean()),
         "mean_confidence": float(trace.confidence[known].mean()),
         "mean_of_latents": {
-            name: float(np.abs(code.y.mean(axis=(1, 2))).mean())
-            for name, (code, _) in codes.items()
+            name: float(np.abs(one.y.mean(axis=(1, 2))).mean()) for name, (one, _) in codes.items()
         },
     }
     print(summary)

@@ -54,6 +54,8 @@ def presets() -> dict[str, str]:
 def _fits(instances: Sequence[Instance], plan: Plan, method_name: str, preset: str) -> list[Job]:
     from overfit.fitting.groups import Options, configuration, steps_for
 
+    if method.load(method_name).pretraining is not None:
+        raise UserError(f"{preset} needs a base, which comparisons do not take yet: overfit encode")
     listed, label = [], ""
     for lmbda in plan.lmbdas:
         options = {

@@ -107,6 +107,8 @@ class Pretraining(NamedTuple):
     loss(networks, signal, key, progress, config) -> (loss, Aux) of one crop, a
         signal as in `Method.init`; progress: the share of the training that is done.
     exponent(network) -> the finest steps, 2^-exponent, that the arrays of a network may have.
+    freeze(networks, config) -> networks with the arrays that follow from the others, integers that
+        a decoder must not compute itself.
     code(signal, base, lmbda, config) -> code of a signal as the base has it, without any fit: NumPy
         arrays in, and no JAX.
     """
@@ -114,6 +116,7 @@ class Pretraining(NamedTuple):
     init: Callable
     loss: Callable
     exponent: Callable
+    freeze: Callable
     code: Callable
 
 

@@ -4,8 +4,10 @@ import numpy as np
 
 from overfit import settings
 from overfit.bases.base import Base, quantized
+from overfit.methods.reference import encoder
 from overfit.methods.reference.architecture import exponent, parameter_shapes
 from overfit.methods.reference.config import ReferenceConfig
+from overfit.nn import factorized
 
 SMALL = {
     "transform.width": 6,
@@ -35,6 +37,9 @@ def base(**changed) -> Base:
                 made[name][1:] *= 1.5
             else:
                 made[name] = 0.1 * rng.normal(size=shape) + (kind == "beta")
+    if config.entropy.hyper_prior == "factorized":
+        networks["hyper_latents"] |= factorized.initial(rng, config.entropy.hyper_width)
+        networks = encoder.freeze(networks, config)
     networks = {n: {k: v.astype(np.float32) for k, v in a.items()} for n, a in networks.items()}
     return Base(
         "reference", settings.lasting(config), quantized(networks, exponent), {"from": "a test"}

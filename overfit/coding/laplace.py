@@ -40,7 +40,7 @@ _BIT = _stream.model.Uniform(2)
 CORRUPT = "the coded data are damaged: they do not decode to a valid signal"
 
 
-def _laplace_mass(edges: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def laplace_mass(edges: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Mass of a zero-mean Laplace distribution between consecutive edges (last axis)."""
     tail = 0.5 * np.exp(-np.abs(edges) / scale)
     cdf = np.where(edges < 0, tail, 1.0 - tail)
@@ -56,7 +56,7 @@ def _gaussian_mass(edges: np.ndarray, scale: np.ndarray) -> np.ndarray:
     return np.where(edges[..., :-1] > 0, tail[..., :-1] - tail[..., 1:], mass)
 
 
-_MASSES: dict[str, Callable] = {"laplace": _laplace_mass, "gaussian": _gaussian_mass}
+_MASSES: dict[str, Callable] = {"laplace": laplace_mass, "gaussian": _gaussian_mass}
 
 
 def exact_frequencies(family: str = "laplace") -> np.ndarray:
@@ -65,7 +65,7 @@ def exact_frequencies(family: str = "laplace") -> np.ndarray:
     fractions = np.arange(LOCATION_UNITS) / LOCATION_UNITS - 0.5
     edges = np.arange(-REACH, REACH + 2) - 0.5 - fractions[:, None]  # (fractions, SYMBOLS)
     mass = _MASSES[family](edges[None], scales[:, None, None])
-    mass = (1 - OUTLIER_SHARE) * mass + OUTLIER_SHARE * _laplace_mass(
+    mass = (1 - OUTLIER_SHARE) * mass + OUTLIER_SHARE * laplace_mass(
         edges, np.asarray(OUTLIER_SCALE)
     )
     escape = 1.0 - mass.sum(axis=-1, keepdims=True)

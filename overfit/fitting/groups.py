@@ -74,7 +74,9 @@ def configuration(options: Options, defaults: Mapping[str, str] = DEFAULT_PRESET
     defaults: {method: preset} where the options name none.
     """
     codec = method.load(options.method)
-    preset = options.preset or defaults[options.method]
+    preset = options.preset or defaults.get(options.method)
+    if preset is None:
+        raise UserError(f"method {codec.name} cannot encode clips")
     if preset not in codec.presets:
         raise UserError(
             f"method {codec.name} has no preset '{preset}'; "

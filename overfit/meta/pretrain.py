@@ -91,7 +91,7 @@ def pretrain(
         "plan": plan._asdict() | {"set": {k: str(v) for k, v in plan.set.items()}},
         "curve": [[round(float(x), 6) for x in row] for row in np.asarray(state.curve)],
     }
-    networks = jax.tree.map(np.asarray, state.networks)
+    networks = codec.pretraining.freeze(jax.tree.map(np.asarray, state.networks), config)
     arrays = quantized(networks, codec.pretraining.exponent)
     return Base(codec.name, settings.lasting(config), arrays, card)
 

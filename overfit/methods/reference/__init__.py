@@ -23,6 +23,7 @@ METHOD = Method(
         deferred(_MODEL, "init"),
         deferred(_MODEL, "training_loss"),
         deferred("overfit.methods.reference.architecture", "exponent"),
+        deferred("overfit.methods.reference.encoder", "freeze"),
         deferred("overfit.methods.reference.encoder", "code"),
     ),
 )

@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from overfit.coding.laplace import SYMBOLS
 from overfit.methods.reference.config import ReferenceConfig
+from overfit.nn import factorized
 from overfit.nn.convolutions import Offsets, before
 
 CONTEXT: Offsets = before(5)
@@ -71,6 +73,9 @@ def parameter_shapes(config: ReferenceConfig) -> Shapes:
             "hyper_synthesis": _layers((25, h, h), (25, h, h), (9, h, 2 * m)),
             "hyper_latents": {"mean": (h,), "log2_scale": (h,)},
         }
+        if config.entropy.hyper_prior == "factorized":
+            frozen = {"center": (h,), "frequencies": (h, SYMBOLS)}
+            shapes["hyper_latents"] = factorized.shapes(h) | frozen
     for i, inputs in enumerate(stage_inputs(config)):
         shapes[f"parameters{i}"] = _layers((1, inputs, 3 * m), (1, 3 * m, 3 * m), (1, 3 * m, 2 * m))
     return shapes

@@ -76,7 +76,9 @@ def belongs(path: str, subset: str) -> bool:
         "last": last,
         "igsdn+last": igsdn or last,
         "adapter": path == "gains/decoder" or (network == "synthesis" and kind == "b"),
-        "all": network not in _ENCODER and path != "gains/encoder",
+        "all": network not in _ENCODER
+        and path != "gains/encoder"
+        and (network != "hyper_latents" or name in ("mean", "log2_scale")),
     }[subset]
 
 

@@ -31,6 +31,9 @@ class Entropy:
     reference: bool = True  # the most similar place among the decoded latents
     confidence: bool = True  # weigh the reference by the probability that its own latents had
     hyperprior: bool = True
+    # Of the hyper-latents: a Gaussian per channel is the released code's, a density of any shape
+    # the paper's.
+    hyper_prior: Literal["gaussian", "factorized"] = "gaussian"
     hyper_width: int = 192  # channels of the hyper-latents, at 1/64 of the resolution
 
     def __post_init__(self):

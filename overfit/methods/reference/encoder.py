@@ -3,11 +3,13 @@
 import numpy as np
 
 from overfit.bases.base import Base, start
+from overfit.coding.factorized import freeze as freeze_table
 from overfit.errors import UserError
 from overfit.methods.reference import networks
 from overfit.methods.reference.architecture import padded
 from overfit.methods.reference.codec import RATE_UNITS, Code, check_size, configuration
 from overfit.methods.reference.config import ReferenceConfig
+from overfit.nn import factorized
 
 
 def position(lmbda, config: ReferenceConfig, xp=np):
@@ -39,6 +41,17 @@ def analyze(signal: np.ndarray, rate: int, config: ReferenceConfig, base: Base):
     y = networks.analysis(layers, model, image) * gains
     z = networks.hyper_analysis(layers, y) if config.entropy.hyperprior else None
     return y, z
+
+
+def freeze(networks: dict[str, dict], config: ReferenceConfig) -> dict[str, dict]:
+    """With the integer tables of a factorized prior."""
+    if not config.entropy.hyperprior or config.entropy.hyper_prior != "factorized":
+        return networks
+    density = {name: array.astype(np.float64) for name, array in networks["hyper_latents"].items()}
+    tables = freeze_table(
+        lambda x: factorized.masses(density, x.astype(np.float64)), config.entropy.hyper_width
+    )
+    return networks | {"hyper_latents": networks["hyper_latents"] | tables}
 
 
 def code(signal: np.ndarray, base: Base | None, lmbda: float, config: ReferenceConfig) -> Code:

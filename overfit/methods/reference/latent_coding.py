@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from overfit.coding import fixed_point, laplace
+from overfit.coding import factorized, fixed_point, laplace
 from overfit.coding.fixed_point import ACTIVATION_BITS
 from overfit.coding.integer_network import shift
 from overfit.coding.parameters import Quantized
@@ -53,10 +53,14 @@ def hyper_features(layers: wiring.Arithmetic, z: np.ndarray) -> np.ndarray:
 
 def code_hyper_latents(coder, z: np.ndarray | None, shape, prior: dict[str, Quantized]):
     """int64 [hyper_width, rows, columns] = shape, written, or read where z is None."""
+    count = shape[1] * shape[2]
+    if "frequencies" in prior:
+        center, table = (prior[name].k for name in ("center", "frequencies"))
+        flat = None if z is None else z.reshape(shape[0], count)
+        return _checked(factorized.code(coder, flat, center, table, count)).reshape(shape)
     locations = shift(prior["mean"].k * 2.0 ** (5 - prior["mean"].e), 0)
     scales = shift(prior["log2_scale"].k * 2.0 ** (3 - prior["log2_scale"].e), 0)
     scales = scales - laplace.SCALE_UNITS * laplace.MIN_LOG2_SCALE
-    count = shape[1] * shape[2]
     values = coder.code(
         None if z is None else z.ravel(),
         np.repeat(np.clip(locations, -32 * LIMIT, 32 * LIMIT).astype(np.int64), count),

@@ -7,7 +7,8 @@ Qian et al., ICLR 2021. Deviations, each with its reason:
 - Non-candidates are left out of the search; a place without a similar one (cosine <= 0) has none,
   and its features are zero.
 - A parameter network gets what the one before predicted, and adds to it ("updated stage by stage").
-- Hyper-latents have a Gaussian per channel, as in the released code; the paper has Balle's density.
+- Hyper-latents have a Gaussian per channel by default, as in the released code; the paper has
+  Balle's density, which is an option.
 - Gains make one network serve several trade-offs (`config.Rates`).
 """
 
@@ -27,7 +28,7 @@ from overfit.methods.reference.architecture import (
     parameter_shapes,
 )
 from overfit.methods.reference.config import ReferenceConfig
-from overfit.nn import distributions, normalization, quantizers, strided, structural
+from overfit.nn import distributions, factorized, normalization, quantizers, strided, structural
 from overfit.nn.convolutions import gather
 
 MIN_LOG2_SCALE, MAX_LOG2_SCALE = -4.0, 7.0  # of a latent, in bins
@@ -42,6 +43,8 @@ def init(rng: np.random.Generator, config: ReferenceConfig) -> dict[str, dict[st
         networks[network] = {
             name: _initial(rng, network, name, shape) for name, shape in arrays.items()
         }
+        if "frequencies" in arrays:
+            networks[network] |= factorized.initial(rng, config.entropy.hyper_width)
         if network.startswith("parameters"):  # first predictions: about zero, a scale of a bin
             networks[network]["w2"] *= np.float32(0.1)
     networks["gains"] = _initial_gains(config)
@@ -199,6 +202,8 @@ def latent_bits(y: jax.Array, prediction: Prediction) -> list[jax.Array]:
 def hyper_bits(networks: dict, z: jax.Array) -> jax.Array:
     """Bits of the hyper-latents [hyper_width, rows, columns]."""
     prior = networks["hyper_latents"]
+    if "frequencies" in prior:
+        return jnp.sum(factorized.bits(prior, z.reshape(len(z), -1)))
     scale = jnp.clip(prior["log2_scale"], MIN_LOG2_SCALE, MAX_LOG2_SCALE)
     flat = z.reshape(len(z), -1)
     return jnp.sum(distributions.gaussian_bits(flat, prior["mean"][:, None], scale[:, None]))

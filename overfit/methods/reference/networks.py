@@ -23,6 +23,7 @@ class Arithmetic(NamedTuple):
     taps(network, layer, x, offsets): a convolution.
     down(network, layer, x), up(network, layer, x): 5x5 with stride 2, and its transpose.
     leaky(x): leaky ReLU. add(x, y): the sum. scale(x, gain): x [channels, n] times gain [n].
+    pointwise(function, x): function of x [channels, n], which treats every position alike.
     """
 
     dense: Callable
@@ -32,6 +33,7 @@ class Arithmetic(NamedTuple):
     leaky: Callable
     add: Callable
     scale: Callable
+    pointwise: Callable = lambda function, x: function(x)
 
 
 def gathering(dense: Callable, leaky: Callable, add: Callable, scale: Callable) -> Arithmetic:
@@ -86,7 +88,13 @@ def floats(networks: dict[str, dict]) -> Arithmetic:
         ]
         return np.concatenate(parts, axis=1)
 
-    return whole._replace(down=down, up=up)
+    def pointwise(function: Callable, x):
+        block = max(1, _GATHERED // len(x))
+        for start in range(0, x.shape[1], block):
+            x[:, start : start + block] = function(x[:, start : start + block])
+        return x
+
+    return whole._replace(down=down, up=up, pointwise=pointwise)
 
 
 def leaky(x):
@@ -96,9 +104,10 @@ def leaky(x):
 # -- Transforms ------------------------------------------------------------------------------------
 
 
-def _normalized(function: Callable, network: dict, i: int, x):
+def _normalized(layers: Arithmetic, function: Callable, network: dict, i: int, x):
     p = {n: network[f"{n}{i}"] for n in ("beta", "gamma", "nu", "tau") if f"{n}{i}" in network}
-    return function(p, x.reshape(len(x), -1)).reshape(x.shape)
+    flat = x.reshape(len(x), -1)
+    return layers.pointwise(lambda part: function(p, part), flat).reshape(x.shape)
 
 
 def analysis(layers: Arithmetic, networks: dict, image):
@@ -106,7 +115,7 @@ def analysis(layers: Arithmetic, networks: dict, image):
     x = image - image.dtype.type(0.5)
     for i in range(3):
         x = layers.down("analysis", i, x)
-        x = _normalized(normalize, networks["analysis"], i, x)
+        x = _normalized(layers, normalize, networks["analysis"], i, x)
     return layers.down("analysis", 3, x)
 
 
@@ -114,7 +123,7 @@ def synthesis(layers: Arithmetic, networks: dict, y):
     """The inverse, approximately."""
     for i in range(3):
         y = layers.up("synthesis", i, y)
-        y = _normalized(denormalize, networks["synthesis"], i, y)
+        y = _normalized(layers, denormalize, networks["synthesis"], i, y)
     return layers.up("synthesis", 3, y) + y.dtype.type(0.5)
 
 

@@ -63,6 +63,7 @@ def test_round_trip(base, order, size):
     [
         {"entropy__hyperprior": False},
         {"entropy__confidence": False},
+        {"entropy__hyper_prior": "factorized"},
         {"entropy__confidence": False, "entropy__reference": False},
         {"entropy__confidence": False, "entropy__reference": False, "entropy__hyperprior": False},
         {"transform__normalization": "gdn", "rates__lmbdas": (1e-3,)},
@@ -213,6 +214,17 @@ def test_a_base_that_is_not_what_it_says_is_refused(base):
     huge = base.arrays | {path: base.arrays[path]._replace(center=center._replace(k=center.k << 9))}
     with pytest.raises(UserError, match="larger than 16"):
         codec.read(sections, base._replace(arrays=huge))
+
+
+def test_tables_that_do_not_add_up_are_refused():
+    base = small_reference.base(entropy__hyper_prior="factorized")
+    sections = list(codec.write(random_code(base), base).values())
+    path = "hyper_latents/frequencies"
+    center = base.arrays[path].center
+    for k in (center.k + 1, -center.k):
+        broken = base.arrays[path]._replace(center=center._replace(k=k))
+        with pytest.raises(UserError, match="add up"):
+            codec.read(sections, base._replace(arrays=base.arrays | {path: broken}))
 
 
 def test_zero_latents_need_no_reference(base):
