@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from overfit.codecs.nearest import FAMILIAR, nearest_size
 from overfit.fitting.encode import encode
-from overfit.fitting.groups import Options, Request
+from overfit.fitting.groups import AUTO_BASE, Options, Request
 from overfit.io.images import load_image
 
 CROP = (slice(40, 200), slice(150, 310))  # rows, columns: the face
@@ -40,6 +40,12 @@ def picture(panels: dict[str, np.ndarray]) -> Image.Image:
     return sheet
 
 
+def _row(about: dict) -> dict:
+    keys = ("base", "lmbda", "steps", "bytes", "bpp", "psnr", "ms_ssim", "bits", "seconds",
+            "seconds_compile", "macs_per_pixel")  # fmt: skip
+    return {key: about[key] for key in keys}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lmbdas", type=float, nargs="+", default=[5e-4, 2e-3, 8e-3])
@@ -48,11 +54,11 @@ def main() -> None:
     image = load_image("sample:astronaut")
     rows = []
     for lmbda in arguments.lmbdas:
-        (result,) = encode([Request(image, Options(lmbda=lmbda, steps=arguments.steps))])
+        options = Options(lmbda=lmbda, steps=arguments.steps)
+        (result,) = encode([Request(image, options._replace(base=AUTO_BASE))])
+        (plain,) = encode([Request(image, options)])
+        row = _row(result.about) | {"without_base": _row(plain.about)}
         about = result.about
-        keys = ("lmbda", "steps", "bytes", "bpp", "psnr", "ms_ssim", "bits", "seconds",
-                "seconds_compile", "macs_per_pixel")  # fmt: skip
-        row = {key: about[key] for key in keys}
         for codec in FAMILIAR:
             row[codec] = nearest_size(image, codec, about["bytes"])._asdict()
         rows.append(row)
