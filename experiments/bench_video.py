@@ -43,6 +43,7 @@ from overfit.methods.c3.architecture import causal_offsets, frame_offsets, num_m
 from overfit.methods.c3.config import CLIP_PRESETS
 from overfit.nn import distributions
 
+PARTS = ("fit", "entropy", "memory", "decode")
 MEMORY = """
 import re, sys
 sys.path.insert(0, sys.argv[1])
@@ -196,27 +197,37 @@ def main() -> None:
     parser.add_argument("--dense", default="4,64,64", help="patch of the comparison")
     parser.add_argument("--memory", default="30,180,240", help="patch of the memory")
     parser.add_argument("--decode", default="6,180,240", help="clip that is decoded")
+    presets = list(CLIP_PRESETS)
+    parser.add_argument("--presets", nargs="+", default=presets, choices=presets)
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, default=30, help="behind the file that is decoded")
     arguments = parser.parse_args()
     sizes = {k: parse_size(getattr(arguments, k)) for k in ("patch", "dense", "memory", "decode")}
-    rows = {}
-    for preset in CLIP_PRESETS:
-        here = str(Path(__file__).parent)
-        rows[preset] = {
-            "fit": {
-                name: speed_of_fit(preset, per_frame, sizes["patch"], arguments.repeats)
-                for name, per_frame in (("3x3", True), ("3x3x3", False))
-            },
-            "entropy": entropy(preset, sizes["dense"], arguments.repeats),
-            "memory": {
-                "patch": sizes["memory"],
-                "peak_megabytes": fresh(MEMORY, here, preset, arguments.memory),
-            },
-            "decode": frames_per_second(preset, moving(*sizes["decode"]), arguments.steps, 3),
-        }
-        print(preset, json.dumps(rows[preset], indent=1, default=float), flush=True)
-        common.save("bench_video", rows, devices=jax.local_device_count(), load=os.getloadavg())
+    parts = {
+        "fit": lambda preset: {
+            name: speed_of_fit(preset, per_frame, sizes["patch"], arguments.repeats)
+            for name, per_frame in (("3x3", True), ("3x3x3", False))
+        },
+        "entropy": lambda preset: entropy(preset, sizes["dense"], arguments.repeats),
+        "memory": lambda preset: {
+            "patch": sizes["memory"],
+            "peak_megabytes": fresh(MEMORY, str(Path(__file__).parent), preset, arguments.memory),
+        },
+        "decode": lambda preset: frames_per_second(
+            preset, moving(*sizes["decode"]), arguments.steps, 3
+        ),
+    }
+    settings = {k: v for k, v in vars(arguments).items() if k not in ("presets", "parts")}
+    rows = common.stored("bench_video", settings)
+    for preset in arguments.presets:
+        for part in arguments.parts:
+            measured = parts[part](preset)
+            # The load is that of the machine, over the last minute.
+            rows.setdefault(preset, {})[part] = measured | {"load": os.getloadavg()[0]}
+            print(preset, part, json.dumps(measured, default=float), flush=True)
+            devices = jax.local_device_count()
+            common.save("bench_video", rows, settings=settings, devices=devices)
 
 
 if __name__ == "__main__":
