@@ -111,20 +111,26 @@ def checked(request: Request) -> Fit:
     if isinstance(request.signal, Clip):
         raise UserError("this is for images; a clip is several fits")
     one = Fit(codec, preset, config, as_planes(request.signal), request.options)
-    if request.options.base is None:
-        if codec.pretraining is not None:
-            raise UserError(
-                f"method {codec.name} needs a base: give one with --base (overfit bases list tells "
-                "what is here, overfit pretrain makes one)"
-            )
+    name = request.options.base
+    if name is None and codec.pretraining is None:
         return one
-    entry = library.find(request.options.base)
+    entry = _default_base(codec.name, preset) if name is None else library.find(name)
     base = entry.load()
     if base.method != codec.name:
         raise UserError(f"the base '{entry.name}' is of method {base.method}, not {codec.name}")
     if codec.pretraining is not None:
         config = _configured(codec.presets[preset], base, request.options.set)
     return one._replace(config=config, base=base, base_prefix=entry.prefix)
+
+
+def _default_base(method_name: str, preset: str) -> library.Entry:
+    """The base of the preset's name, for a method that cannot do without any."""
+    if not any(entry.name == preset for entry in library.entries()):
+        raise UserError(
+            f"method {method_name} needs a base, and none is named {preset}: give one with --base "
+            "(overfit bases list tells what is here, overfit pretrain makes one)"
+        )
+    return library.find(preset)
 
 
 def _configured(config, base: Base, assignments: dict[str, Any]):

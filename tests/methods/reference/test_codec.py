@@ -146,6 +146,13 @@ def test_encoding_without_steps(here, picture):
     assert about["adapted"] == "none" and about["bits"]["networks"] == 0
 
 
+def test_the_default_base_has_the_name_of_the_preset(here, tmp_path, picture):
+    (tmp_path / "reference-small.ovb").write_bytes((tmp_path / "small.ovb").read_bytes())
+    image = picture(64, 64)
+    data = overfit.encode(image, method="reference", steps=0)
+    assert data == overfit.encode(image, method="reference", base="small", steps=0)
+
+
 def test_the_decoder_needs_no_jax(base, here, tmp_path):
     path = tmp_path / "image.ovf"
     path.write_bytes(file_of(random_code(base), base, here))
@@ -179,7 +186,7 @@ def test_damaged_files_end_in_an_error_or_an_image(base, here):
     data = file_of(random_code(base), base, here)
     rng = np.random.default_rng(0)
     outcomes = set()
-    for i in range(60):
+    for i in range(40):
         damaged = bytearray(data[: rng.integers(20, len(data))] if i % 3 == 0 else data)
         for _ in range(rng.integers(1, 4)):
             damaged[rng.integers(11, len(damaged))] ^= 1 << rng.integers(8)
