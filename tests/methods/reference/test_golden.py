@@ -113,7 +113,7 @@ def test_tables_of_old_bases_are_read():
     assert base.method == "reference" and base.card == {"from": "a test"}
 
 
-@pytest.mark.parametrize("name", ["one BLAS thread", "four BLAS threads", "everything old"])
+@pytest.mark.parametrize("name", ["four BLAS threads", "everything old"])
 def test_every_environment_decodes_the_same_symbols(name, usual, large):
     for files, before in zip((paths(), large), usual, strict=True):
         answer = json.loads(run(DECODE, *files, **ENVIRONMENTS[name]))
