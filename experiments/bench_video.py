@@ -36,7 +36,7 @@ import overfit
 from overfit.engine import fit
 from overfit.fitting.clips import patch_fits
 from overfit.fitting.groups import Group, Options, start
-from overfit.io.clips import Clip
+from overfit.io.clip import Clip
 from overfit.io.patches import parse_size
 from overfit.methods.c3 import model
 from overfit.methods.c3.architecture import causal_offsets, frame_offsets, num_masks

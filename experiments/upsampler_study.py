@@ -25,7 +25,8 @@ from overfit.fitting.encode import encode, forget
 from overfit.fitting.frame_groups import quality
 from overfit.fitting.groups import Options, Request
 from overfit.io.atomic import atomic_write
-from overfit.io.clips import Clip, as_yuv420, load_clip
+from overfit.io.clip import Clip
+from overfit.io.clips import as_yuv420, load_clip
 from overfit.io.json_file import write_json
 from overfit.methods.upsampler import preparation
 from overfit.methods.upsampler.config import PRESETS

@@ -41,7 +41,7 @@ def encode(
 
     Args:
       images: uint8 [H, W, 3] or [H, W], clips [T, H, W, 3]; those of a list that have equal shapes
-        are fitted together. An `overfit.io.clips.Clip` has 4:2:0 planes, for method "upsampler".
+        are fitted together. An `overfit.io.clip.Clip` has 4:2:0 planes, for method "upsampler".
       lmbda: weight of the rate, in squared error (signal in [0, 1]) per bit per pixel.
       target_bpp, target_psnr: searches lmbda for this size (bits per pixel) or quality (dB).
       base: name, file or identity of a base to start from, which the decoder needs as well, or
@@ -62,7 +62,7 @@ def encode(
     from overfit.fitting.encode import encode, forget
     from overfit.fitting.groups import Options, Request, steps_for
     from overfit.fitting.target import checked_target
-    from overfit.io.clips import Clip
+    from overfit.io.clip import Clip
 
     target = checked_target(target_bpp, target_psnr)
     options = Options(
@@ -81,7 +81,7 @@ def encode(
 
 def _as_clip(signal, fps: Fraction):
     """A clip of frames [T, H, W, 3]; images and clips stay what they are."""
-    from overfit.io.clips import Clip
+    from overfit.io.clip import Clip
 
     return Clip((signal,), fps) if isinstance(signal, np.ndarray) and signal.ndim == 4 else signal
 
@@ -89,7 +89,7 @@ def _as_clip(signal, fps: Fraction):
 def decode(data: bytes) -> Any:
     """Decodes an .ovf file to uint8 [H, W, 3], or [H, W] for grey; a clip to [T, H, W, 3].
 
-    One of method "upsampler" is an `overfit.io.clips.Clip` of 4:2:0 planes.
+    One of method "upsampler" is an `overfit.io.clip.Clip` of 4:2:0 planes.
 
     Raises:
       UserError: the data are damaged or no .ovf file.

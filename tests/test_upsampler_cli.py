@@ -15,8 +15,9 @@ from overfit.coding import clip_container, container
 from overfit.errors import UserError
 from overfit.fitting.encode import encode, forget
 from overfit.fitting.groups import Options, Request
+from overfit.io.clip import Clip
 from overfit.io.clip_writers import save_clip
-from overfit.io.clips import Clip, as_yuv420, load_clip
+from overfit.io.clips import as_yuv420, load_clip
 from overfit.methods.upsampler import METHOD
 from overfit.metrics.psnr import clip_psnr, yuv_psnr
 

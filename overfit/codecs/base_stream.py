@@ -17,7 +17,8 @@ import numpy as np
 from overfit.codecs import libav, planes
 from overfit.codecs.codec import damaged
 from overfit.errors import UserError
-from overfit.io.clips import Clip, ClipShape, plane_samples
+from overfit.io.clip import Clip, ClipShape
+from overfit.io.clips import plane_samples
 
 ENCODERS = {"x265": "libx265", "x264": "libx264"}  # name here -> FFmpeg's
 _DECODERS = {"x265": "hevc", "x264": "h264"}

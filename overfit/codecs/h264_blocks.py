@@ -12,7 +12,7 @@ from overfit.codecs import base_stream
 from overfit.codecs.base_stream import BaseStream
 from overfit.codecs.blocks import BLOCK, QUARTER, block_map
 from overfit.codecs.codec import damaged
-from overfit.io.clips import ClipShape
+from overfit.io.clip import ClipShape
 
 _MACROBLOCK = 16  # px
 

@@ -22,7 +22,7 @@ from overfit.codecs.base_stream import BaseStream
 from overfit.codecs.blocks import BLOCK, UNIT, block_map
 from overfit.codecs.codec import damaged
 from overfit.errors import UserError
-from overfit.io.clips import Clip, ClipShape
+from overfit.io.clip import Clip, ClipShape
 
 _REMEDY = "run: pip install 'overfit[video]'"
 _PAN = (3, 2)  # px per frame to the right and down, of the clip in the self-test

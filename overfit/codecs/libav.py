@@ -21,7 +21,8 @@ import numpy as np
 from overfit.codecs import planes
 from overfit.codecs.codec import Codec, damaged
 from overfit.errors import UserError
-from overfit.io.clips import Clip, ClipShape, plane_samples
+from overfit.io.clip import Clip, ClipShape
+from overfit.io.clips import plane_samples
 
 _EXTENSIONS = {"libx264": ".264", "libx265": ".265", "libsvtav1": ".obu"}
 _MUXERS = {"libx264": "h264", "libx265": "hevc", "libsvtav1": "obu"}

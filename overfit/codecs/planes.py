@@ -13,7 +13,7 @@ import numpy as np
 from overfit.codecs.codec import damaged
 from overfit.errors import UserError
 from overfit.io import colour
-from overfit.io.clips import Clip, ClipShape
+from overfit.io.clip import Clip, ClipShape
 
 _MIN_IMAGE = 16  # px a side; x265 and VVenC refuse less
 # The lookahead (cutree) of x265 4.2 leaves its arrays in clips that are narrower: below 64 px wide

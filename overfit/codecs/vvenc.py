@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from overfit.codecs import libav, planes
 from overfit.codecs.codec import Codec
 from overfit.errors import UserError
-from overfit.io.clips import Clip, ClipShape
+from overfit.io.clip import Clip, ClipShape
 
 _NAME = "vvenc-medium"
 

@@ -144,7 +144,7 @@ def _load(arguments, codec):
 
 def _summary(about: dict, signal) -> str:
     from overfit.codecs.nearest import FAMILIAR, nearest_size
-    from overfit.io.clips import Clip
+    from overfit.io.clip import Clip
 
     frames = f"x{about['frames']}" if about["frames"] > 1 else ""
     psnr = about["psnr"] if about["psnr"] is not None else about["psnr_yuv"]

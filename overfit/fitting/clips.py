@@ -19,7 +19,7 @@ from overfit.fitting.groups import (
     Options,
     configuration,
 )
-from overfit.io.clips import Clip
+from overfit.io.clip import Clip
 from overfit.io.patches import Size, cut, patches, size_for
 from overfit.metrics.ms_ssim import ms_ssim
 from overfit.metrics.psnr import mean_psnr, psnr

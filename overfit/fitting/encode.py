@@ -10,7 +10,7 @@ from overfit.fitting.groups import Fit, Fitted, Request, checked, run_group, sav
 from overfit.fitting.run import Progress, Run
 from overfit.fitting.target import search_lambda, search_rate
 from overfit.fitting.together import fit_together, in_order, rounds_of
-from overfit.io.clips import Clip
+from overfit.io.clip import Clip
 from overfit.method import load
 
 

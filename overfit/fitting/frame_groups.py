@@ -26,7 +26,8 @@ from overfit.fitting.groups import (
 from overfit.fitting.memory import at_once
 from overfit.fitting.run import Progress
 from overfit.fitting.together import fit_together, numbered
-from overfit.io.clips import Clip, as_yuv420
+from overfit.io.clip import Clip
+from overfit.io.clips import as_yuv420
 from overfit.method import Method
 from overfit.metrics.ms_ssim import ms_ssim
 from overfit.metrics.psnr import planes_psnr

@@ -21,7 +21,7 @@ from overfit.errors import UserError
 from overfit.fitting import checkpoint
 from overfit.fitting.origin import device, versions
 from overfit.fitting.run import Progress, Run, run
-from overfit.io.clips import Clip
+from overfit.io.clip import Clip
 from overfit.method import Phase
 
 DEFAULT_PRESET = {"c3": "c3-kodak", "upsampler": "klopp21", "reference": "reference-small"}
@@ -405,6 +405,10 @@ def fitted(group: Group, finished: Run) -> list[Fitted]:
         params = jax.tree.map(lambda array, i=i: array[i], best)
         lmbda = float(finished.tasks.lmbda[i])
         loss = losses[i] if np.isfinite(losses[i]) else finished.states.loss[i]
+        if one.base is not None and one.codec.groups is None:
+            # What is reported has no rate of the networks, with a base or without.
+            distortion, bits = finished.states.distortion[i], finished.states.bits[i]
+            loss = distortion + lmbda * bits / one.pixels
         signal = traced(one.signal)
         search = parameter_steps.search
         code = one.codec.quantize(params, one.base, signal, lmbda, one.config, search)

@@ -11,7 +11,8 @@ import numpy as np
 
 from overfit.errors import UserError
 from overfit.io.atomic import atomic_folder, atomic_write, check_folder_output
-from overfit.io.clips import Clip, ClipShape, rgb_frame, rgb_frames
+from overfit.io.clip import Clip, ClipShape
+from overfit.io.clips import rgb_frame, rgb_frames
 from overfit.io.images import save_image
 
 _PLANAR = (".y4m", ".yuv")  # hold 4:2:0 samples as they are

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from overfit.io.clips import Clip, as_yuv420
+from overfit.io.clip import Clip
+from overfit.io.clips import as_yuv420
 from overfit.metrics.ms_ssim import ms_ssim
 from overfit.metrics.psnr import clip_psnr, mse, planes_psnr, psnr
 

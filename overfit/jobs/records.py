@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from overfit.errors import UserError
-from overfit.io.clips import Clip, ClipShape, load_clip
+from overfit.io.clip import Clip, ClipShape
+from overfit.io.clips import load_clip
 from overfit.io.datasets import Instance
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from overfit.codecs import codec as codecs
 from overfit.errors import sentence
 from overfit.io.atomic import atomic_write
-from overfit.io.clips import Clip
+from overfit.io.clip import Clip
 from overfit.jobs.job import Emit, Event, Job, failure
 from overfit.jobs.measure import quality
 from overfit.jobs.records import decode_file, load_signal

@@ -9,7 +9,8 @@ import numpy as np
 from overfit import method
 from overfit.errors import UserError
 from overfit.fitting.groups import Fit, Group, Options, Request, checked, configuration
-from overfit.io.clips import Clip, as_yuv420, load_clip
+from overfit.io.clip import Clip
+from overfit.io.clips import as_yuv420, load_clip
 from overfit.io.datasets import Instance
 from overfit.meta.crops import crops, large_images
 from overfit.meta.plan import Plan

@@ -11,7 +11,7 @@ from typing import Any
 
 from overfit.fitting.clips import joined, patch_size, size_of
 from overfit.fitting.groups import Options
-from overfit.io.clips import Clip
+from overfit.io.clip import Clip
 from overfit.io.patches import Patch, patches
 from overfit.jobs.job import Job
 from overfit.jobs.measure import quality

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from overfit.errors import sentence
-from overfit.io.clips import Clip, as_rgb
+from overfit.io.clip import Clip
+from overfit.io.clips import as_rgb
 from overfit.io.datasets import Instance
 from overfit.io.json_file import write_json
 from overfit.jobs.job import Emit, Event, Failure, Job, failure

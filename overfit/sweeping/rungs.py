@@ -31,7 +31,7 @@ from overfit.fitting.groups import (
 from overfit.fitting.memory import at_once
 from overfit.fitting.run import Run
 from overfit.io.atomic import atomic_write
-from overfit.io.clips import Clip
+from overfit.io.clip import Clip
 from overfit.io.datasets import Instance
 from overfit.io.patches import Size
 from overfit.jobs.job import Event, Job, failure

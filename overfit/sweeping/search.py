@@ -20,7 +20,7 @@ import numpy as np
 
 from overfit.errors import UserError, sentence
 from overfit.fitting.encode import forget
-from overfit.io.clips import Clip
+from overfit.io.clip import Clip
 from overfit.io.datasets import Instance
 from overfit.jobs.job import Event, Failure, failure
 from overfit.jobs.records import load_signal

@@ -7,7 +7,8 @@ import pytest
 
 from overfit.codecs import base_stream
 from overfit.errors import UserError
-from overfit.io.clips import Clip, load_clip
+from overfit.io.clip import Clip
+from overfit.io.clips import load_clip
 from overfit.metrics.psnr import psnr
 
 av = pytest.importorskip("av")

@@ -12,7 +12,7 @@ import pytest
 from overfit.codecs import base_stream, de265, h264_blocks, hevc_blocks
 from overfit.codecs.blocks import BLOCK, block_map, features
 from overfit.errors import UserError
-from overfit.io.clips import Clip
+from overfit.io.clip import Clip
 
 av = pytest.importorskip("av")
 needs_libde265 = pytest.mark.skipif(de265.find() is None, reason="no libde265")

@@ -14,7 +14,7 @@ from PIL import features
 from overfit.codecs.codec import load, names
 from overfit.errors import UserError
 from overfit.io import colour
-from overfit.io.clips import Clip
+from overfit.io.clip import Clip
 from overfit.metrics.psnr import psnr
 
 SIGNATURES = {  # offset and first bytes that tell other programs what the file is

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from overfit.codecs.codec import load, names
-from overfit.io.clips import Clip, load_clip
+from overfit.io.clip import Clip
+from overfit.io.clips import load_clip
 from overfit.metrics.psnr import psnr
 
 av = pytest.importorskip("av")

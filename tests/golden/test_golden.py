@@ -22,7 +22,8 @@ from PIL import Image
 import overfit
 from overfit import decoding, method
 from overfit.coding import clip_container
-from overfit.io.clips import Clip, as_yuv420
+from overfit.io.clip import Clip
+from overfit.io.clips import as_yuv420
 from overfit.metrics.psnr import psnr
 
 FOLDER = Path(__file__).parent

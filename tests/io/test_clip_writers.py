@@ -7,8 +7,9 @@ import pytest
 
 from overfit.errors import UserError
 from overfit.io import clip_writers, colour
+from overfit.io.clip import Clip
 from overfit.io.clip_writers import check_clip_output, save_clip
-from overfit.io.clips import Clip, load_clip, plane_samples
+from overfit.io.clips import load_clip, plane_samples
 
 RNG = np.random.default_rng(0)
 # As they come from `load_clip`: views into one buffer, not contiguous.

@@ -18,7 +18,7 @@ from overfit import settings
 from overfit.bases.base import Base
 from overfit.coding import laplace
 from overfit.coding.parameters import Change, Prior, Quantized, code_array, code_change
-from overfit.io.clips import Clip, ClipShape
+from overfit.io.clip import Clip, ClipShape
 from overfit.methods.upsampler import preparation
 from overfit.methods.upsampler.architecture import check_base, parameter_shapes
 from overfit.methods.upsampler.complexity import macs

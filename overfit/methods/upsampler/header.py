@@ -16,7 +16,7 @@ from typing import NamedTuple
 from overfit.codecs.base_stream import BaseStream
 from overfit.coding.container import read_varint, write_varint
 from overfit.errors import UserError
-from overfit.io.clips import ClipShape
+from overfit.io.clip import ClipShape
 from overfit.methods.upsampler.architecture import networks
 from overfit.methods.upsampler.config import Config, DenoiserConfig, Network, UpsamplerConfig
 from overfit.methods.upsampler.preparation import Base

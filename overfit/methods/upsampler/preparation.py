@@ -14,7 +14,7 @@ from overfit.codecs import base_stream, h264_blocks, hevc_blocks, libav
 from overfit.codecs.base_stream import BaseStream
 from overfit.codecs.blocks import CHANNELS, features
 from overfit.errors import UserError
-from overfit.io.clips import Clip, ClipShape
+from overfit.io.clip import Clip, ClipShape
 from overfit.methods.upsampler.architecture import networks, scale, uses_features
 from overfit.methods.upsampler.config import Config
 from overfit.methods.upsampler.wiring import depth_to_space, space_to_depth

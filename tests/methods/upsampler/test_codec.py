@@ -10,7 +10,7 @@ from overfit.codecs.base_stream import BaseStream
 from overfit.coding.container import write_varint
 from overfit.coding.parameters import Change, quantize
 from overfit.errors import UserError
-from overfit.io.clips import ClipShape
+from overfit.io.clip import ClipShape
 from overfit.methods.upsampler import codec, header, preparation
 from overfit.methods.upsampler.architecture import parameter_shapes
 from overfit.methods.upsampler.config import PRESETS, Network, zero_latency

@@ -18,7 +18,7 @@ from overfit.coding import container, parameters
 from overfit.engine import fit, parameter_steps
 from overfit.engine.schedule import Schedule
 from overfit.errors import UserError
-from overfit.io.clips import Clip
+from overfit.io.clip import Clip
 from overfit.methods.upsampler import METHOD, codec, model, preparation
 from overfit.methods.upsampler.architecture import parameter_shapes
 from overfit.methods.upsampler.config import (
