@@ -13,6 +13,7 @@ import common
 import numpy as np
 from PIL import Image, ImageDraw
 
+import overfit
 from overfit.codecs.nearest import FAMILIAR, nearest_size
 from overfit.fitting.encode import encode
 from overfit.fitting.groups import AUTO_BASE, Options, Request
@@ -68,7 +69,9 @@ def main() -> None:
             picture(
                 {
                     "original": image,
-                    f"overfit: {about['bytes']} bytes, {about['psnr']:.1f} dB": result.decoded,
+                    f"overfit: {about['bytes']} bytes, {about['psnr']:.1f} dB": overfit.decode(
+                        result.data
+                    ),
                     f"JPEG: {row['jpeg']['bytes']} bytes, {row['jpeg']['psnr']:.1f} dB": other,
                 }
             ).save(common.RESULTS.parents[1] / "docs" / "astronaut.png", optimize=True)

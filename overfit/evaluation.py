@@ -54,8 +54,6 @@ def presets() -> dict[str, str]:
 def _fits(instances: Sequence[Instance], plan: Plan, method_name: str, preset: str) -> list[Job]:
     from overfit.fitting.groups import Options, configuration, steps_for
 
-    if method.load(method_name).pretraining is not None:
-        raise UserError(f"{preset} needs a base, which comparisons do not take yet: overfit encode")
     listed, label = [], ""
     for lmbda in plan.lmbdas:
         options = {
@@ -70,6 +68,8 @@ def _fits(instances: Sequence[Instance], plan: Plan, method_name: str, preset: s
             options["patch"] = plan.patch
         configuration(Options(**options))
         options = with_base(options, plan.base)
+        if method.load(method_name).pretraining is not None and "base" not in options:
+            raise UserError(f"{preset} needs a base: give one with --base")
         listed.append(options)
         label = fit_label(options)  # the same for every lambda
     return [

@@ -50,7 +50,7 @@ def test_a_size_can_be_aimed_at(folder):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ([], "needs a base"),
+        ([], "needs one base"),
         (["--base", "small", "--adapt", "everything"], "choose one of auto, latents"),
         (["--base", "small", "--set", "entropy.reference=false"], "cannot be changed"),
     ],
@@ -59,6 +59,15 @@ def test_bad_options(folder, capsys, options, message):
     assert encode(folder, *options) == 2
     assert message in capsys.readouterr().err
     assert not (folder / "image.ovf").exists()
+
+
+def test_comparisons_take_it_with_a_base(folder):
+    runs = folder / "compared"
+    command = ["evaluate", str(folder / "image.png"), "-o", str(runs), "--quiet", "--workers", "1"]
+    command += ["--methods", "reference-small", "--base", "small", "--steps", "0"]
+    assert main([*command, "--lmbdas", "8e-3,1e-3"]) == 0
+    coded = [path.stat().st_size for path in runs.rglob("*.ovf")]
+    assert len(coded) == 2 and coded[0] != coded[1]
 
 
 def test_what_it_is_not_for(folder, capsys):
