@@ -50,8 +50,8 @@ def encode(
       patch: (frames, rows, columns) of the parts that a clip is fitted in; by default C3's rule.
       fps: frames per second of a clip.
       qp: of a method over a classical codec, instead of lmbda.
-      steps: length of stage 1, by default 1000, or 500 with preset "fast"; stage 2 takes a tenth
-        more.
+      steps: length of stage 1, by default 1000, 500 with preset "fast", and what the paper takes
+        with method "upsampler"; stage 2 takes a tenth more.
       set: {dotted path: value} overrides of the preset's configuration.
       checkpoint: folder in which an interrupted run is found and continued.
       progress: called with an `overfit.fitting.run.Progress` about once a second.
@@ -66,8 +66,8 @@ def encode(
 
     target = checked_target(target_bpp, target_psnr)
     options = Options(
-        method, preset, lmbda, steps_for(preset, steps), seed, set or {}, target, base, patch,
-        checkpoint, qp,
+        method, preset, lmbda, steps_for(steps, method, preset, set), seed, set or {}, target, base,
+        patch, checkpoint, qp,
     )  # fmt: skip
     many = isinstance(images, list | tuple) and not isinstance(images, Clip)
     rate = Fraction(fps).limit_denominator(1001)

@@ -60,7 +60,7 @@ def _fits(instances: Sequence[Instance], plan: Plan, method_name: str, preset: s
             "method": method_name,
             "preset": preset,
             "lmbda": lmbda,
-            "steps": steps_for(preset, plan.steps),
+            "steps": steps_for(plan.steps, method_name, preset, plan.set),
             "seed": plan.seed,
             "set": plan.set,
         }

@@ -14,7 +14,7 @@ from overfit.cli import main
 from overfit.coding import clip_container, container
 from overfit.errors import UserError
 from overfit.fitting.encode import encode, forget
-from overfit.fitting.groups import Options, Request
+from overfit.fitting.groups import Options, Request, steps_for
 from overfit.io.clip import Clip
 from overfit.io.clip_writers import save_clip
 from overfit.io.clips import as_yuv420, load_clip
@@ -247,3 +247,11 @@ def test_a_base_is_learned_from_clips_and_files_need_it(files, capsys, tmp_path,
     monkeypatch.setenv("OVERFIT_BASES", str(tmp_path / "elsewhere"))
     missing = refused(capsys, "decode", tmp_path / "a.ovf", "-o", tmp_path / "a.y4m")
     assert "needs the base" in missing and not (tmp_path / "a.y4m").exists()
+
+
+def test_steps_are_those_of_the_paper_unless_asked_for():
+    assert steps_for(None, "upsampler") == 1250
+    assert steps_for(None, "upsampler", "klopp21-zero-latency") == 200
+    assert steps_for(None, "upsampler", changes={"training.steps": 7}) == 7
+    assert steps_for(3, "upsampler") == 3
+    assert (steps_for(None, "c3"), steps_for(None, "c3", "fast")) == (1000, 500)

@@ -44,13 +44,14 @@ def run(arguments) -> dict:
     setting = {"lmbda": 1e-3 if arguments.lmbda is None else arguments.lmbda}
     if target is not None:
         setting = {key: value for key, value in target._asdict().items() if value is not None}
+    changes = settings.parse_assignments(arguments.set)
     options = {
         "method": arguments.method,
         "preset": arguments.preset,
         "lmbda": setting.get("lmbda", 1e-3),
-        "steps": steps_for(arguments.preset, arguments.steps),
+        "steps": steps_for(arguments.steps, arguments.method, arguments.preset, changes),
         "seed": arguments.seed,
-        "set": settings.parse_assignments(arguments.set),
+        "set": changes,
         "target": target,
     }
     _, options["preset"], _ = configuration(Options(**options))

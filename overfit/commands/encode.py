@@ -22,7 +22,8 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "--preset", help="c3-kodak (default), fast, c3-clic, coolchic-v2; of clips c3-uvg-shared "
         "(default), c3-uvg-separate, c3-uvg-masked; of method upsampler klopp21 (default), "
-        "klopp21-literal, klopp21-no-features, klopp21-denoiser, klopp20",
+        "klopp21-literal, klopp21-no-features, klopp21-denoiser, klopp20; of method reference "
+        "reference-small (default), reference-paper",
     )  # fmt: skip
     rate = parser.add_mutually_exclusive_group()
     rate.add_argument(
@@ -98,7 +99,7 @@ def _method(arguments):
 
 def _options(arguments, codec):
     from overfit import settings
-    from overfit.fitting.groups import DEFAULT_PRESET, Options, configuration, steps_for
+    from overfit.fitting.groups import DEFAULT_PRESET, Options, steps_for
     from overfit.fitting.target import checked_target
     from overfit.io.patches import parse_size
 
@@ -110,11 +111,11 @@ def _options(arguments, codec):
     preset = arguments.preset
     if arguments.latency == "zero":
         preset = (preset or DEFAULT_PRESET[codec.name]).removesuffix(ZERO_LATENCY) + ZERO_LATENCY
-    options = Options(
+    return Options(
         arguments.method,
         preset,
         1e-3 if arguments.lmbda is None else arguments.lmbda,
-        steps_for(arguments.preset, arguments.steps),
+        steps_for(arguments.steps, arguments.method, preset, changes),
         arguments.seed,
         changes,
         checked_target(arguments.target_bpp, arguments.target_psnr),
@@ -123,9 +124,6 @@ def _options(arguments, codec):
         arguments.checkpoint,
         arguments.qp,
     )
-    if arguments.steps is None and codec.groups is not None:
-        options = options._replace(steps=codec.groups.steps(configuration(options)[2]))
-    return options
 
 
 def _load(arguments, codec):

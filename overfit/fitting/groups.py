@@ -63,9 +63,22 @@ class Request(NamedTuple):
     options: Options
 
 
-def steps_for(preset: str | None, asked: int | None) -> int:
-    """Of stage 1: what was asked for, or what the preset takes."""
-    return FEWER_STEPS.get(preset or "", DEFAULT_STEPS) if asked is None else asked
+def steps_for(
+    asked: int | None,
+    name: str,
+    preset: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> int:
+    """Of stage 1: what was asked for, or what the method of that name takes with a preset.
+
+    changes: of the preset's settings. Raises UserError where they make no sense.
+    """
+    if asked is not None:
+        return asked
+    groups = method.load(name).groups
+    if groups is None:
+        return FEWER_STEPS.get(preset or "", DEFAULT_STEPS)
+    return groups.steps(configuration(Options(name, preset, set=dict(changes or {})))[2])
 
 
 def configuration(options: Options, defaults: Mapping[str, str] = DEFAULT_PRESET):
