@@ -28,7 +28,15 @@ from overfit.methods.reference.architecture import (
     parameter_shapes,
 )
 from overfit.methods.reference.config import ReferenceConfig
-from overfit.nn import distributions, factorized, normalization, quantizers, strided, structural
+from overfit.nn import (
+    distributions,
+    factorized,
+    normalization,
+    quantizers,
+    schedules,
+    strided,
+    structural,
+)
 from overfit.nn import gains as gain_tables
 from overfit.nn.convolutions import gather
 
@@ -217,6 +225,15 @@ def training_loss(networks: dict, signal, key, progress, config: ReferenceConfig
     # Divided by what losses grow with, so that no trade-off drowns the others' gradients.
     loss = (distortion + lmbda * weighted) / lmbda**0.65
     return loss, Aux(distortion, bits[-1] + bits_z)
+
+
+def training_crops(step: int, config: ReferenceConfig) -> tuple[int, int]:
+    del step
+    return 0, config.training.crop
+
+
+def training_lr(step, config: ReferenceConfig):
+    return config.training.lr * schedules.warm_cosine(step, config.training.steps)
 
 
 def stage_weights(progress, config: ReferenceConfig) -> list[jax.Array]:
