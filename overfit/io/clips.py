@@ -195,17 +195,27 @@ def _open(name: str, raw: _RawName) -> Iterator[_Source]:
 # -- A folder of images ----------------------------------------------------------------------------
 
 
-def _folder(name: str) -> _Source:
+def frame_files(folder: str) -> list[str]:
+    """The frames of a clip that is a folder, in the natural order of their names.
+
+    Raises:
+      UserError: it has none.
+    """
     files = [
-        os.path.join(name, file)
-        for file in sorted(os.listdir(name), key=natural)
+        os.path.join(folder, file)
+        for file in sorted(os.listdir(folder), key=natural)
         if file.lower().endswith(EXTENSIONS) and not file.startswith(".")
     ]
     if not files:
         raise UserError(
-            f"the folder '{name}' has no images ({', '.join(EXTENSIONS)}); give a folder "
+            f"the folder '{folder}' has no images ({', '.join(EXTENSIONS)}); give a folder "
             "with one image per frame"
         )
+    return files
+
+
+def _folder(name: str) -> _Source:
+    files = frame_files(name)
     height, width = load_image(files[0]).shape[:2]
 
     def frames() -> Iterator[np.ndarray]:
