@@ -96,6 +96,7 @@ def _clips_below(dataset: str, root: Path) -> list[Instance]:
     found = []
     for name, folders, files in os.walk(root, followlinks=True):
         folder = Path(name)
+        folders[:] = [sub for sub in folders if not sub.startswith(".")]
         inside = _instances(dataset, root, (folder / file for file in files))
         found += [i for i in inside if i.kind == "video"]
         if folder != root and any(i.kind == "image" for i in inside):
@@ -184,5 +185,5 @@ def find_all(specs: Iterable[str], only: Iterable[str] = ()) -> list[Instance]:
     names = [i.name for i in found]
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
-        raise UserError(f"two inputs have the name '{twice}'; evaluate them into separate folders")
+        raise UserError(f"two inputs have the name '{twice}'; take them in separate runs")
     return found

@@ -112,6 +112,7 @@ def test_folders_of_clips_may_lie_under_each_other_and_in_circles(tmp_path):
     _septuplet(tmp_path / "a" / "b")
     (tmp_path / "a" / "clip.mp4").write_bytes(b"")
     (tmp_path / "picture.png").write_bytes(b"")  # of no clip
+    _septuplet(tmp_path / "a" / ".overfit-1234.tmp")  # of a program that was killed
     found = find(f"clips:{tmp_path}")
     assert [i.name for i in found] == ["a/b", "a/clip"]
     (tmp_path / "a" / "again").symlink_to(tmp_path)
