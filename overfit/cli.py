@@ -13,7 +13,7 @@ from overfit.errors import PartialFailure, UserError, sentence
 # Modules of overfit.commands.
 COMMANDS = (
     "encode", "decode", "info", "batch", "sweep", "evaluate", "report", "plot", "meta-train",
-    "pretrain", "bases",
+    "pretrain", "bases", "clips",
 )  # fmt: skip
 
 

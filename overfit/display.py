@@ -193,3 +193,36 @@ def batch_display(quiet: bool) -> JobLines | JobBars | Silent:
     if quiet:
         return Silent()
     return JobBars() if sys.stderr.isatty() else JobLines()
+
+
+class TaskLines(_Plain):
+    """Plain lines on work that is done piece by piece: pieces done, of how many, and a word."""
+
+    def __init__(self):
+        self._last = -LINE_SECONDS
+
+    def __call__(self, done: int, count: int, doing: str) -> None:
+        now = time.monotonic()
+        if now - self._last >= LINE_SECONDS or done == count:
+            self._last = now
+            print(f"{done}/{count}  {doing}", file=sys.stderr, flush=True)
+
+
+class TaskBar(_Live):
+    """The same as a bar."""
+
+    def __init__(self):
+        super().__init__()
+        self._task = self._bars.add_task("starting ...", total=None)
+
+    def __call__(self, done: int, count: int, doing: str) -> None:
+        self._bars.update(
+            self._task, completed=done, total=count, description=f"{done}/{count}  {doing}"
+        )
+
+
+def task_display(quiet: bool) -> TaskLines | TaskBar | Silent:
+    """The display of work that is done piece by piece for this stderr."""
+    if quiet:
+        return Silent()
+    return TaskBar() if sys.stderr.isatty() else TaskLines()

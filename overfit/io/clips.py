@@ -108,6 +108,10 @@ class _Source(NamedTuple):
     fps: Fraction
     frames: Iterator[np.ndarray]
 
+    @property
+    def shape(self) -> ClipShape:
+        return ClipShape(self.format, 0, self.height, self.width, self.fps)
+
 
 def load_clip(
     path: str | os.PathLike[str],
@@ -133,20 +137,38 @@ def load_clip(
     if frames is not None and frames < 1:
         raise UserError(f"cannot read {frames} frames of '{name}'; ask for at least one")
     with _open(name, _RawName(size, fps)) as source:
-        shape = ClipShape(source.format, 0, source.height, source.width, source.fps)
-        sizes = [math.prod(plane) for plane in shape.plane_shapes]
         samples = gathered(itertools.islice(source.frames, frames))
     if not len(samples):
         raise UserError(f"'{name}' holds no frames; check how it was made")
     if frames is not None and len(samples) < frames:
         raise UserError(f"'{name}' holds {len(samples)} frames, not {frames}; ask for fewer")
-    ends = np.cumsum(sizes)
-    return Clip(
-        tuple(
-            samples[:, end - size : end].reshape(len(samples), *plane)
-            for end, size, plane in zip(ends, sizes, shape.plane_shapes, strict=True)
-        ),
-        source.fps,
+    return Clip(_planes(samples, source.shape), source.fps)
+
+
+@contextlib.contextmanager
+def open_clip(
+    path: str | os.PathLike[str],
+) -> Iterator[tuple[ClipShape, Iterator[tuple[np.ndarray, ...]]]]:
+    """A clip of any length, frame by frame.
+
+    Yields its shape, which says 0 for the frames as nobody has counted them, and an iterator over
+    the planes of each frame, as `Clip` has them.
+
+    Raises:
+      UserError: as `load_clip`; in the iterator too.
+    """
+    with _open(os.fspath(path), _RawName(None, None)) as source:
+        yield source.shape, (_planes(frame, source.shape) for frame in source.frames)
+
+
+def _planes(samples: np.ndarray, shape: ClipShape) -> tuple[np.ndarray, ...]:
+    """Views of uint8 [..., samples of a frame]: uint8 [..., *shape of the plane] each."""
+    ends = np.cumsum([math.prod(plane) for plane in shape.plane_shapes])
+    return tuple(
+        part.reshape(*samples.shape[:-1], *plane)
+        for part, plane in zip(
+            np.split(samples, ends[:-1], axis=-1), shape.plane_shapes, strict=True
+        )
     )
 
 
@@ -195,17 +217,27 @@ def _open(name: str, raw: _RawName) -> Iterator[_Source]:
 # -- A folder of images ----------------------------------------------------------------------------
 
 
-def _folder(name: str) -> _Source:
+def frame_files(folder: str) -> list[str]:
+    """The frames of a clip that is a folder, in the natural order of their names.
+
+    Raises:
+      UserError: it has none.
+    """
     files = [
-        os.path.join(name, file)
-        for file in sorted(os.listdir(name), key=natural)
+        os.path.join(folder, file)
+        for file in sorted(os.listdir(folder), key=natural)
         if file.lower().endswith(EXTENSIONS) and not file.startswith(".")
     ]
     if not files:
         raise UserError(
-            f"the folder '{name}' has no images ({', '.join(EXTENSIONS)}); give a folder "
+            f"the folder '{folder}' has no images ({', '.join(EXTENSIONS)}); give a folder "
             "with one image per frame"
         )
+    return files
+
+
+def _folder(name: str) -> _Source:
+    files = frame_files(name)
     height, width = load_image(files[0]).shape[:2]
 
     def frames() -> Iterator[np.ndarray]:

@@ -8,6 +8,7 @@ import fnmatch
 import glob
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,9 @@ CLIPS = (
     ".y4m", ".yuv", ".mp4", ".mkv", ".mov", ".webm", ".avi", ".264", ".265", ".h264", ".hevc",
     ".y4m.xz", ".yuv.xz",
 )  # fmt: skip
+
+
+_DEEPEST = 8  # folders under each other; links may go round in circles
 
 
 class Instance(NamedTuple):
@@ -48,6 +52,9 @@ LAYOUTS = {
         "video", 7, r"(?i)(beauty|bosphorus|honeybee|jockey|readyset|shakendry|yachtride).*"
     ),
     "mcl-jcv": Layout("video", 30, r"(?i)videosrc\d\d.*"),
+    # The septuplets: sequences/00001/0001/im1.png, of which those of sep_trainlist.txt where it is
+    # there, or a flat copy of some.
+    "vimeo90k": Layout("video", None, r".+"),
     # No public set: any folder of clips, or of folders of frames.
     "clips": Layout("video", None, r".+"),
 }  # fmt: skip
@@ -84,22 +91,39 @@ def _from_folder(dataset: str, folder: Path) -> list[Instance]:
     return _in_order(files)
 
 
-def _from_frames(dataset: str, folder: Path) -> list[Instance]:
-    """Each subfolder of numbered pictures is one clip."""
-    return [
-        Instance(dataset, sub.name, str(sub), "video")
-        for sub in sorted(folder.iterdir())
-        if sub.is_dir() and any(_extension(p) in IMAGE_EXTENSIONS for p in sub.iterdir())
-    ]
+def _clips_below(dataset: str, root: Path) -> list[Instance]:
+    """Files that are clips, and folders of pictures, each of which is one clip."""
+    found = []
+    for name, folders, files in os.walk(root, followlinks=True):
+        folder = Path(name)
+        folders[:] = [sub for sub in folders if not sub.startswith(".")]
+        inside = _instances(dataset, root, (folder / file for file in files))
+        found += [i for i in inside if i.kind == "video"]
+        if folder != root and any(i.kind == "image" for i in inside):
+            found.append(_frames(dataset, root, folder))
+        if len(folder.relative_to(root).parts) >= _DEEPEST:
+            folders.clear()
+    return found
+
+
+def _frames(dataset: str, root: Path, folder: Path) -> Instance:
+    return Instance(dataset, folder.relative_to(root).as_posix(), str(folder), "video")
+
+
+def _training_septuplets(dataset: str, root: Path) -> list[Instance]:
+    """Those of Vimeo-90k's own list that are here; none without the list."""
+    listed = root / "sep_trainlist.txt"
+    names = listed.read_text().split() if listed.is_file() else []
+    folders = [root / "sequences" / name for name in names]
+    return [_frames(dataset, root, folder) for folder in folders if folder.is_dir()]
 
 
 def _named(name: str, folder: Path) -> list[Instance]:
     layout = LAYOUTS[name]
-    found = _from_folder(name, folder)
-    if layout.kind == "video":
-        found = [i for i in found if i.kind == "video"] + _from_frames(name, folder)
+    below = _clips_below if layout.kind == "video" else _from_folder
+    listed = _training_septuplets(name, folder) if name == "vimeo90k" else []
     found = [
-        i for i in found
+        i for i in listed or below(name, folder)
         if i.kind == layout.kind and re.fullmatch(layout.pattern, os.path.basename(i.name))
     ]  # fmt: skip
     if not found:
@@ -111,8 +135,8 @@ def find(spec: str) -> list[Instance]:
     """The members of a data set, in the natural order of their names.
 
     spec: a file, `sample:NAME`, a folder (all pictures and clips below it), a glob, or a named
-    set: `kodak:FOLDER`, `clic2020:FOLDER`, `uvg:FOLDER`, `mcl-jcv:FOLDER`, `clips:FOLDER`. In the
-    last three a subfolder of pictures is a clip.
+    set: `kodak:FOLDER`, `clic2020:FOLDER`, `uvg:FOLDER`, `mcl-jcv:FOLDER`, `vimeo90k:FOLDER`,
+    `clips:FOLDER`. In the last four a folder of pictures below it is a clip.
 
     Raises:
       UserError: there is nothing.
@@ -159,7 +183,7 @@ def find_all(specs: Iterable[str], only: Iterable[str] = ()) -> list[Instance]:
     if not found:
         raise UserError(f"no name in the data set matches {', '.join(only)}")
     names = [i.name for i in found]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
-        raise UserError(f"two inputs have the name '{twice}'; evaluate them into separate folders")
+        raise UserError(f"two inputs have the name '{twice}'; take them in separate runs")
     return found

@@ -62,6 +62,17 @@ def test_only_the_frames_asked_for_are_read(tmp_path):
         load_clip(tmp_path / "a.y4m", 3)
 
 
+def test_a_clip_is_read_frame_by_frame(tmp_path):
+    (tmp_path / "a.y4m").write_bytes(y4m(frames=FRAME_BYTES[:2]) + b"FRAME\nshort")
+    with clips.open_clip(tmp_path / "a.y4m") as (shape, frames):
+        assert shape == ("yuv420", 0, HEIGHT, WIDTH, Fraction(30000, 1001))
+        for i in range(2):
+            for plane, expected in zip(next(frames), (Y, U, V), strict=True):
+                assert np.array_equal(plane, expected[i])
+        with pytest.raises(UserError, match="ends within a frame"):
+            next(frames)
+
+
 def test_frame_parameters_of_y4m_are_skipped(tmp_path):
     data = y4m().replace(b"FRAME\n", b"FRAME Ip\n")
     (tmp_path / "a.y4m").write_bytes(data)

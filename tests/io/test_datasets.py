@@ -79,3 +79,41 @@ def test_clips_of_a_named_set_may_be_folders_of_frames(tmp_path):
 
 def test_every_layout_says_what_it_holds():
     assert {layout.kind for layout in LAYOUTS.values()} == {"image", "video"}
+
+
+def _septuplet(folder):
+    folder.mkdir(parents=True)
+    for i in range(7):
+        (folder / f"im{i + 1}.png").write_bytes(b"")
+
+
+def test_vimeo90k_as_it_is_published_and_flat(tmp_path):
+    for name in ("00001/0001", "00001/0002", "00010/0001", "00002/0001"):
+        _septuplet(tmp_path / "published" / "sequences" / name)
+        _septuplet(tmp_path / "flat" / name.replace("/", "_"))
+    names = ["00001/0001", "00001/0002", "00002/0001", "00010/0001"]
+    for layout in ("vimeo90k", "clips"):
+        found = find(f"{layout}:{tmp_path / 'published'}")
+        assert [i.name for i in found] == [f"sequences/{name}" for name in names]
+        assert {i.kind for i in found} == {"video"}
+        found = find(f"{layout}:{tmp_path / 'flat'}")
+        assert [i.name for i in found] == [name.replace("/", "_") for name in names]
+
+
+def test_vimeo90k_is_what_its_training_list_says(tmp_path):
+    for name in ("00001/0001", "00001/0002", "00002/0001"):
+        _septuplet(tmp_path / "sequences" / name)
+    (tmp_path / "sep_trainlist.txt").write_text("00002/0001\n00001/0001\n00009/0001\n\n")
+    found = find(f"vimeo90k:{tmp_path}")
+    assert [i.name for i in found] == ["sequences/00001/0001", "sequences/00002/0001"]
+
+
+def test_folders_of_clips_may_lie_under_each_other_and_in_circles(tmp_path):
+    _septuplet(tmp_path / "a" / "b")
+    (tmp_path / "a" / "clip.mp4").write_bytes(b"")
+    (tmp_path / "picture.png").write_bytes(b"")  # of no clip
+    _septuplet(tmp_path / "a" / ".overfit-1234.tmp")  # of a program that was killed
+    found = find(f"clips:{tmp_path}")
+    assert [i.name for i in found] == ["a/b", "a/clip"]
+    (tmp_path / "a" / "again").symlink_to(tmp_path)
+    assert {i.name for i in find(f"clips:{tmp_path}")} > {"a/b", "a/clip"}
