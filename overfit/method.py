@@ -146,9 +146,9 @@ class Method(NamedTuple):
     encoder: Encoder, or None for a method whose latents start as they do without a base.
     frames(sections, base) -> iterator of the uint8 frames of a clip, each as soon as the symbols
         that it needs are decoded; None for a method without clips. Of groups: y, u, v of each.
-    windows: windows(`io.clip.Clip` of RGB, seed, config) -> what one fit sees of a whole clip: arrays
-        whose size does not grow with it; `quantize` gets the clip. None for other methods. Its
-        params have no "latents", either, and its `frames` are tuples of one array each.
+    windows: windows(`io.clip.Clip` of RGB, seed, config) -> what one fit sees of a whole clip:
+        arrays whose size does not grow with it; `quantize` gets the clip. None for other methods.
+        Its params have no "latents", either, and its `frames` are tuples of one array each.
     groups: how it fits clips in groups of frames, and these only; None for a method that fits
         images and parts of RGB clips. Its params have no "latents", so that it has no stage 2, and
         `quantize` gives a part of the code that `write` takes.
@@ -178,6 +178,11 @@ class Method(NamedTuple):
     learned: Learned | None = None
     pretraining: Pretraining | None = None
     variants: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+
+
+def has_latents(codec: Method) -> bool:
+    """Whether a fit's params have latents, which a second stage rounds."""
+    return codec.groups is None and codec.windows is None
 
 
 def load(name: str) -> Method:

@@ -27,7 +27,10 @@ def _blurred(x: np.ndarray) -> np.ndarray:
     size = x.shape[-1]
     around = [(0, 0)] * (x.ndim - 1) + [(REACH, REACH)]
     padded = np.pad(x, around, mode="reflect" if size > REACH else "edge")
-    return sum(x.dtype.type(w) * padded[..., d : d + size] for d, w in enumerate(_KERNEL))
+    total = np.zeros_like(x)
+    for d, w in enumerate(_KERNEL):
+        total += x.dtype.type(w) * padded[..., d : d + size]
+    return total
 
 
 def _enlarged(x: np.ndarray, factor: int) -> np.ndarray:
@@ -58,6 +61,7 @@ def scale_space(x, levels: int):
     xp = x.__array_namespace__()
     if xp is not np:  # products, which XLA compiles in no time; sums of slices take it seconds
         pairs = zip(*(_operators(side, levels) for side in x.shape[1:]), strict=True)
+        pairs = [[xp.asarray(a, dtype=x.dtype) for a in pair] for pair in pairs]
         return xp.stack([x, *(down.T @ x @ across for down, across in pairs)])
     volume, small = [x], x
     for level in range(levels):
@@ -90,7 +94,7 @@ def warp(volume, flow):
         share.append((place - whole).reshape(-1, 1))
     samples = volume.transpose(0, 2, 3, 1).reshape(-1, channels)
     first = ((near[2] * rows + near[1]) * columns + near[0]).reshape(-1)
-    total = None
+    parts = []
     for depth in range(min(slices, 2)):
         for below in range(2):
             for right in range(2):
@@ -98,9 +102,7 @@ def warp(volume, flow):
                 weight = kind(1)
                 for s, step, size in zip(share, steps, sizes, strict=True):
                     weight = weight * (s if step else kind(1) - s if size > 1 else kind(1))
-                index = first + (depth * rows + min(below, rows - 1)) * columns
-                part = weight * xp.take(
-                    samples, index + min(right, columns - 1), axis=0, mode="clip"
-                )
-                total = part if total is None else total + part
-    return total.T.reshape(channels, rows, columns)
+                down = depth * rows + min(below, rows - 1)
+                index = first + (down * columns + min(right, columns - 1))
+                parts.append(weight * xp.take(samples, index, axis=0, mode="clip"))
+    return sum(parts[1:], parts[0]).T.reshape(channels, rows, columns)

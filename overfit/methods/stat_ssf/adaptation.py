@@ -46,7 +46,7 @@ def windows(clip: Clip, seed: int, config: StatSsfConfig) -> tuple[np.ndarray, n
         below, right = (side - n for side, n in zip(sides, part.shape[1:3], strict=True))
         part = np.pad(part, ((0, 0), (0, below), (0, right), (0, 0)), mode="edge")
         window[:] = part.transpose(0, 3, 1, 2)
-    return found, np.float32(clip.frames * clip.height * clip.width)
+    return found, np.asarray(clip.frames * clip.height * clip.width, np.float32)
 
 
 def init(key: jax.Array, signal, base, config: StatSsfConfig) -> dict:
