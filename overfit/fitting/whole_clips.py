@@ -45,6 +45,8 @@ def fit_of(request: Request) -> Fit:
         raise UserError(f"method {codec.name} needs one base: see overfit bases list")
     pixels = clip.frames * clip.height * clip.width
     one = started(Fit(codec, preset, config, None, options, pixels), entries[0])
+    if options.steps == 0:  # nothing is fitted
+        return one
     return one._replace(signal=codec.windows(clip, options.seed, one.config))
 
 

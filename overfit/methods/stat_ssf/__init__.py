@@ -5,6 +5,7 @@ from overfit.methods.stat_ssf.config import PRESETS, VARIANTS
 
 _MODEL, _CODEC = "overfit.methods.stat_ssf.model", "overfit.methods.stat_ssf.codec"
 _ADAPTATION = "overfit.methods.stat_ssf.adaptation"
+_ENCODER = "overfit.methods.stat_ssf.encoder"
 
 METHOD = Method(
     name="stat-ssf",
@@ -27,7 +28,7 @@ METHOD = Method(
         crops=deferred(_MODEL, "training_crops"),
         lr=deferred(_MODEL, "training_lr"),
         exponent=deferred("overfit.methods.stat_ssf.architecture", "exponent"),
-        freeze=deferred("overfit.methods.stat_ssf.tables", "freeze"),
-        code=deferred(_ADAPTATION, "code"),
+        freeze=deferred(_ENCODER, "freeze"),
+        code=deferred(_ENCODER, "code"),
     ),
 )

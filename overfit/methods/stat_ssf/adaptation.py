@@ -14,10 +14,9 @@ import numpy as np
 
 from overfit.bases.base import Base
 from overfit.coding import update_prior
-from overfit.errors import UserError
 from overfit.io.clip import Clip
 from overfit.method import Aux
-from overfit.methods.stat_ssf import codec, model
+from overfit.methods.stat_ssf import codec, encoder, model
 from overfit.methods.stat_ssf.architecture import ENCODERS, MULTIPLE, belongs
 from overfit.methods.stat_ssf.codec import Code
 from overfit.methods.stat_ssf.config import StatSsfConfig
@@ -55,9 +54,10 @@ def init(key: jax.Array, signal, base, config: StatSsfConfig) -> dict:
     base: `bases.base.Start`.
     """
     del key, signal
-    encoder = changes.none(base.networks, lambda path: path.split("/")[0].endswith(ENCODERS))
-    receiver = changes.none(base.networks, lambda path: belongs(path, config.adapt))
-    return {"encoder": encoder, "changes": receiver}
+    return {
+        "encoder": changes.none(base.networks, lambda path: path.split("/")[0].endswith(ENCODERS)),
+        "changes": changes.none(base.networks, lambda path: belongs(path, config.adapt)),
+    }
 
 
 def _networks(params: dict, base) -> dict:
@@ -87,29 +87,10 @@ def loss(params, base, signal, key, anneal, lmbda, config: StatSsfConfig):
 # -- From the fit to a file ------------------------------------------------------------------------
 
 
-def code(clip: Clip, base: Base | None, lmbda: float, config: StatSsfConfig) -> Code:
-    """The code of a clip as the base has it, without any fit.
-
-    Raises:
-      UserError: no base, or a clip that a file cannot hold.
-    """
-    return codec.encoded(*_plain(clip, base, lmbda, config))[0]
-
-
-def _plain(clip: Clip, base: Base | None, lmbda: float, config: StatSsfConfig):
-    """(code without frames, base, frames)."""
-    if base is None:
-        raise UserError("method stat-ssf needs a base; see overfit bases list")
-    codec.configuration(base)
-    codec.check_shape(clip.shape)
-    rate = int(gains.position(lmbda, config.rates.lmbdas))
-    return Code(config, clip.shape, rate, "none", {}, []), base, clip.planes[0]
-
-
 def quantize(params, base: Base, clip: Clip, lmbda: float, config: StatSsfConfig, search) -> Code:
     """The cheaper in D + lmbda * R of the clip as the base has it, and as it was adapted."""
     del search  # changes have bins of one width
-    plain, base, frames = _plain(clip, base, lmbda, config)
+    plain, (frames,) = encoder.plain(clip, base, lmbda, config), clip.planes
     priors = codec.changeable(config.adapt, base)
     fitted = {path: changes.UNIT * np.asarray(params["changes"][path]) for path in priors}
     moved = update_prior.quantized(fitted, priors, changes.EXPONENT)

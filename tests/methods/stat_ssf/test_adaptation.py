@@ -1,0 +1,134 @@
+"""Adaptation: the fit sees what files have, and only what pays is written."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import small_stat_ssf
+from small_stat_ssf import clip_of
+
+from overfit.bases.base import pack, unpack
+from overfit.bases.base import start as floats_of
+from overfit.methods.stat_ssf import adaptation, codec, encoder, model
+from overfit.nn import changes
+from overfit.settings import override
+
+LMBDA = 3e-3
+
+
+@pytest.fixture(scope="module")
+def base():
+    return unpack(pack(small_stat_ssf.base()))
+
+
+@pytest.fixture(scope="module")
+def config(base):
+    chosen = {"windows": 5, "window_crop": 64, "window_frames": 2}
+    return override(codec.configuration(base), chosen)
+
+
+@pytest.fixture(scope="module")
+def params(base, config):
+    return adaptation.init(jax.random.key(0), None, floats_of(base), config)
+
+
+def test_windows_are_parts_of_the_clip_and_do_not_grow_with_it(config):
+    short, long = clip_of(3, 50, 130), clip_of(7, 100, 200)
+    for clip in (short, long):
+        windows, pixels = adaptation.windows(clip, 0, config)
+        assert windows.shape == (5, 2, 3, 64, 64) and windows.dtype == np.uint8
+        assert pixels == clip.frames * clip.height * clip.width
+        again, _ = adaptation.windows(clip, 0, config)
+        assert np.array_equal(windows, again)
+        assert not np.array_equal(windows, adaptation.windows(clip, 1, config)[0])
+    frames = long.planes[0].transpose(0, 3, 1, 2)
+    found = [
+        np.array_equal(windows[0], frames[t : t + 2, :, y : y + 64, x : x + 64])
+        for t in range(6)
+        for y in range(37)
+        for x in range(137)
+    ]
+    assert any(found)
+
+
+def test_the_encoder_is_fitted_but_not_sent(params, base):
+    sent = {path.split("/")[0] for path in params["changes"]}
+    own = {path.split("/")[0] for path in params["encoder"]}
+    assert own == {
+        f"{part}_{kind}" for part in ("intra", "motion", "residual")
+        for kind in ("analysis", "hyper_analysis")
+    }  # fmt: skip
+    assert not own & sent
+    assert sent | own | {f"{p}_hyper_latents" for p in ("intra", "motion", "residual")} == {
+        path.split("/")[0] for path in base.arrays
+    }
+    assert not any(path.endswith("/encoder") for path in params["changes"])
+
+
+@pytest.fixture(scope="module")
+def step(params, base, config):
+    """((loss, Aux), gradient) of the base as it is, on a clip that is one window."""
+    signal = jax.tree.map(jnp.asarray, adaptation.windows(clip_of(2, 64, 64), 0, config))
+    known = jax.tree.map(jnp.asarray, floats_of(base))
+
+    def loss(params):
+        key, lmbda = jax.random.key(1), jnp.float32(LMBDA)
+        return adaptation.loss(params, known, signal, key, None, lmbda, config)
+
+    return jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+
+
+def test_the_loss_is_about_that_of_the_file(step, params, base, config):
+    """But for noise instead of rounding, and for pixels beyond 0..255."""
+    clip = clip_of(2, 64, 64)
+    (total, aux), _ = step
+    code, distortion = codec.encoded(encoder.plain(clip, base, LMBDA, config), base, clip.planes[0])
+    bits = 8 * len(codec.write(code, base)["latents"])
+    assert 0.5 * distortion < float(aux.distortion)
+    assert float(aux.bits) == pytest.approx(bits, rel=0.2)
+    rate = (float(aux.bits) + float(changes.bits(params["changes"]))) / (2 * 64 * 64)
+    assert float(total) == pytest.approx(float(aux.distortion) + LMBDA * rate, rel=1e-4)
+
+
+def test_the_gradient_reaches_everything(step):
+    for arrays in step[1].values():
+        for path, array in arrays.items():
+            assert np.isfinite(array).all() and np.abs(array).max() > 0, path
+
+
+def test_what_makes_it_worse_is_not_written(params, base, config):
+    clip = clip_of(2, 64, 64)
+    worse = params | {
+        "changes": {
+            path: np.asarray(array) + (2.0 if path == "intra_synthesis/b3" else 0.0)
+            for path, array in params["changes"].items()
+        }
+    }
+    worse["changes"]["intra_synthesis/b3"] *= 20
+    code = adaptation.quantize(worse, base, clip, LMBDA, config, None)
+    assert code.subset == "none" and code.gops == encoder.code(clip, base, LMBDA, config).gops
+
+
+def test_a_change_that_pays_is_written(params, base, config):
+    """The clip is what a synthesis of another bias shows."""
+    clip = clip_of(1, 64, 64)
+    plain = encoder.code(clip, base, LMBDA, config)
+    shown = codec.reconstruct(plain, base)
+    target = clip._replace(planes=((shown * 0.5 + 60).astype(np.uint8),))
+    fits = params | {"changes": dict(params["changes"])}
+    before = codec.encoded(encoder.plain(target, base, LMBDA, config), base, target.planes[0])
+    path = "intra_synthesis/b3"
+    error = target.planes[0] / 255 - codec.reconstruct(before[0], base) / 255
+    mean = error.mean(axis=(0, 1, 2))
+    if np.abs(mean).max() < 1 / 128:
+        pytest.skip("these networks happen to have the mean already")
+    fits["changes"][path] = (mean / changes.UNIT).astype(np.float32)
+    code = adaptation.quantize(fits, base, target, LMBDA, config, None)
+    assert code.subset == "all" and code.changes[path].k.any()
+    sections = codec.write(code, base)
+    assert 0 < len(sections["networks"]) < 40
+
+
+def test_frames_are_references_as_shown():
+    x = jnp.asarray([-0.1, 0.0, 0.3, 0.5019, 1.2])
+    assert np.allclose(255 * np.asarray(model._as_shown(x)), [0, 0, 76, 128, 255], atol=1e-4)
