@@ -1,8 +1,8 @@
 """Trains a codec's networks on many signals: the base that all its files start from.
 
 Plain stochastic gradient descent of `Method.pretraining.loss` over random crops, the batch sharded
-over the local devices. Everything random in a step follows from the seed and the number of the
-step, so that a run that was stopped goes on to the same base.
+over the devices, those of other hosts too (hosts.py). Everything random in a step follows from the
+seed and the number of the step, so that a run that was stopped goes on to the same base.
 """
 
 import functools
@@ -25,6 +25,7 @@ from overfit.errors import UserError
 from overfit.fitting import checkpoint
 from overfit.fitting.run import CHECKPOINT_SECONDS, Progress
 from overfit.io.datasets import Instance
+from overfit.meta import hosts
 from overfit.meta.crops import crops, large_images
 
 _ADAM = optax.scale_by_adam()
@@ -80,11 +81,16 @@ def pretrain(
     if not images:
         raise UserError(f"training needs color images of {config.training.crop} px or more")
     state = _first(codec.pretraining, config, plan.seed, start)
+    inherited = [] if start is None else [p.center.k for p in start.arrays.values()]
+    key = checkpoint.job_key(plan, config, *images, *inherited)
+    hosts.agree(key)
+    if not hosts.first():
+        saved = None
     if saved is not None:
         saved.mkdir(parents=True, exist_ok=True)
-        inherited = [] if start is None else [p.center.k for p in start.arrays.values()]
-        saved /= f"{checkpoint.job_key(plan, config, *images, *inherited)}-pretrain.ckpt"
+        saved /= f"{key}-pretrain.ckpt"
         state = checkpoint.restore(saved, state) or state
+    state = hosts.from_first(state)
     state = _run(codec.pretraining, config, plan.seed, images, state, saved, progress)
     card = {
         "trained_on": [instance.name for instance in instances],
@@ -122,17 +128,10 @@ def _rate(step, config):
     )
 
 
-def _mesh(batch: int) -> jax.sharding.Mesh:
-    """As many local devices as share a batch evenly."""
-    devices = jax.local_devices()
-    count = max(d for d in range(1, len(devices) + 1) if batch % d == 0)
-    return jax.sharding.Mesh(np.asarray(devices[:count]), ("batch",))
-
-
 @functools.lru_cache(maxsize=8)
 def _program(recipe: method.Pretraining, config, seed: int) -> Callable:
     """One step: (state, uint8 [batch, crop, crop, 3]) -> (state, [loss, distortion, bpp])."""
-    mesh = _mesh(config.training.batch)
+    mesh = hosts.mesh(config.training.batch)
 
     def gradients(networks, batch, keys, share):
         """Means over the batch, each device's part of it first: ([loss, ..], gradient)."""
@@ -195,14 +194,13 @@ def _run(recipe, config, seed: int, images, state: State, saved: Path | None, te
     program = _program(recipe, config, seed)
     total, size, batch = config.training.steps, config.training.crop, config.training.batch
     # Where the program leaves it: a state that lies elsewhere would compile it a second time.
-    state = jax.device_put(
-        jax.tree.map(np.array, state), NamedSharding(_mesh(batch), PartitionSpec())
-    )
+    mesh = hosts.mesh(batch)
+    state = jax.device_put(jax.tree.map(np.array, state), NamedSharding(mesh, PartitionSpec()))
     begin = first = int(state.step)
     started = last_save = time.perf_counter()
     for step in range(first, total):
-        parts = np.stack(crops(images, size, batch, (seed, step)))
-        state, figures = program(state, parts)
+        parts = np.stack(crops(images, size, batch, (seed, step))[hosts.mine(batch)])
+        state, figures = program(state, hosts.spread(parts, mesh))
         loss, distortion, bpp = (float(x) for x in np.asarray(figures))
         now = time.perf_counter()
         if step == first:  # that was the compilation
