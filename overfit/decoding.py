@@ -54,12 +54,13 @@ def decode(data: bytes) -> Any:
 
 
 def planes(data: bytes) -> tuple[ClipShape, Iterator[tuple[np.ndarray, ...]]]:
-    """The shape of a 4:2:0 clip that was fitted in groups of frames, and y, u, v of each frame."""
+    """The shape of a clip that is not in patches, and the planes of each frame."""
     codec, sections = open_sections(data)
     base = base_of(data)
     about = codec.describe(sections, base)
     fps = Fraction(about["fps"]).limit_denominator(1 << 16)
-    shape = ClipShape("yuv420", about["frames"], about["height"], about["width"], fps)
+    form = "rgb" if codec.groups is None else "yuv420"
+    shape = ClipShape(form, about["frames"], about["height"], about["width"], fps)
     assert codec.frames is not None
     return shape, codec.frames(sections, base)
 

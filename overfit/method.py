@@ -6,6 +6,7 @@ needs `read` and `reconstruct` only, which must not import JAX. None of them see
 
 import importlib
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from overfit.errors import UserError
@@ -13,10 +14,11 @@ from overfit.errors import UserError
 METHODS = {
     "c3": "overfit.methods.c3",
     "upsampler": "overfit.methods.upsampler",
+    "stat-ssf": "overfit.methods.stat_ssf",
     "reference": "overfit.methods.reference",
 }  # name -> module that defines METHOD
 # Name -> number in the file header; a number is never used again.
-METHOD_IDS = {"c3": 1, "upsampler": 2, "reference": 4}
+METHOD_IDS = {"c3": 1, "upsampler": 2, "stat-ssf": 3, "reference": 4}
 
 
 class Aux(NamedTuple):
@@ -104,17 +106,21 @@ class Pretraining(NamedTuple):
     """How networks that all signals share are learned: what a base of a whole codec is made of.
 
     init(rng, config) -> networks: {network: {array: float32}}, NumPy arrays.
-    loss(networks, signal, key, progress, config) -> (loss, Aux) of one crop, a
-        signal as in `Method.init`; progress: the share of the training that is done.
+    loss(networks, crop, key, progress, config) -> (loss, Aux) of one crop, float32 [3, size, size]
+        in 0..1, or [frames, 3, size, size]; progress: the share of the training that is done.
+    crops(step, config) -> (frames, size) of the crops at a step; 0 frames: they are of images.
+    lr(step, config) -> the learning rate; the step may be traced.
     exponent(network) -> the finest steps, 2^-exponent, that the arrays of a network may have.
     freeze(networks, config) -> networks with the arrays that follow from the others, integers that
         a decoder must not compute itself.
     code(signal, base, lmbda, config) -> code of a signal as the base has it, without any fit: NumPy
-        arrays in, and no JAX.
+        arrays in, and no JAX; of a clip (`windows`) an RGB `io.clip.Clip`.
     """
 
     init: Callable
     loss: Callable
+    crops: Callable
+    lr: Callable
     exponent: Callable
     freeze: Callable
     code: Callable
@@ -140,10 +146,14 @@ class Method(NamedTuple):
     encoder: Encoder, or None for a method whose latents start as they do without a base.
     frames(sections, base) -> iterator of the uint8 frames of a clip, each as soon as the symbols
         that it needs are decoded; None for a method without clips. Of groups: y, u, v of each.
+    windows: windows(`io.clip.Clip` of RGB, seed, config) -> what one fit sees of a whole clip:
+        arrays whose size does not grow with it; `quantize` gets the clip. None for other methods.
+        Its params have no "latents", either, and its `frames` are tuples of one array each.
     groups: how it fits clips in groups of frames, and these only; None for a method that fits
         images and parts of RGB clips. Its params have no "latents", so that it has no stage 2, and
         `quantize` gives a part of the code that `write` takes.
     learned: how its bases are learned; None where their arrays are the params.
+    variants: {name: settings} that `pretrain --variant` knows.
     pretraining: of a codec whose base is all of its networks. Without a base it does nothing, and
         the base's settings are its configuration; None for methods that can start from nothing.
     """
@@ -162,10 +172,17 @@ class Method(NamedTuple):
     inspect: Callable | None = None
     first_phase: Callable | None = None
     frames: Callable | None = None
+    windows: Callable | None = None
     groups: Groups | None = None
     encoder: Encoder | None = None
     learned: Learned | None = None
     pretraining: Pretraining | None = None
+    variants: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+
+
+def has_latents(codec: Method) -> bool:
+    """Whether a fit's params have latents, which a second stage rounds."""
+    return codec.groups is None and codec.windows is None
 
 
 def load(name: str) -> Method:

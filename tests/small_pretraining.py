@@ -43,7 +43,13 @@ METHOD = method.load("reference")._replace(
     name="mixing",
     presets={"small": Config()},
     pretraining=Pretraining(
-        init, loss, lambda network: 20, lambda networks, config: networks, lambda *_: None
+        init,
+        loss,
+        crops=lambda step, config: (0, config.training.crop),
+        lr=lambda step, config: config.training.lr,
+        exponent=lambda network: 20,
+        freeze=lambda networks, config: networks,
+        code=lambda *_: None,
     ),
 )
 

@@ -16,7 +16,7 @@ ALLOWED = {
     "settings": set(),
     "method": {"methods"},  # the registry loads them by name
     "nn": set(),
-    "coding": {"method"},  # numbers of methods
+    "coding": {"method", "nn"},  # numbers of methods
     "bases": {"coding", "io"},
     "meta": {"bases", "coding", "engine", "fitting", "io", "method", "settings"},
     "methods": {"nn", "bases", "coding", "method", "settings", "codecs", "io"},

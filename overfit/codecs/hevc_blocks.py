@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -102,27 +103,38 @@ def decode(data: bytes, shape: ClipShape) -> Iterator[np.ndarray | int]:
             # Threads of a linear algebra library would only take address space.
             env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
         )
-        # A hundred times what it usually takes.
-        seconds = 60 + 2e-6 * shape.frames * height * width
-        watch = threading.Timer(seconds, process.kill)
-        watch.daemon = True
-        watch.start()
+        reader = _Reader(process, 60 + 2e-6 * shape.frames * height * width)
         try:
             for _ in range(shape.frames):
-                (count,) = struct.unpack("<I", _take(process, 4))
+                (count,) = struct.unpack("<I", reader.take(4))
                 if count > most:
                     raise damaged("x265")
-                yield np.frombuffer(_take(process, count * BLOCK.itemsize), BLOCK)
-            yield struct.unpack("<I", _take(process, 4))[0]
+                yield np.frombuffer(reader.take(count * BLOCK.itemsize), BLOCK)
+            yield struct.unpack("<I", reader.take(4))[0]
         finally:
-            watch.cancel()
             process.kill()
             process.communicate()
 
 
-def _take(process: subprocess.Popen, count: int) -> bytes:
-    assert process.stdout is not None
-    data = process.stdout.read(count)
-    if len(data) < count:
-        raise damaged("x265", "libde265 cannot decode it to its end")
-    return data
+class _Reader:
+    """Reads what a process writes, which is killed when all the waiting for it exceeds a limit.
+
+    The limit is a hundred times what it usually takes. Whoever uses the frames may take his time
+    between them: fits do.
+    """
+
+    def __init__(self, process: subprocess.Popen, seconds: float):
+        self._process, self._left = process, seconds
+
+    def take(self, count: int) -> bytes:
+        assert self._process.stdout is not None
+        begin = time.monotonic()
+        watch = threading.Timer(self._left, self._process.kill)
+        watch.daemon = True
+        watch.start()
+        data = self._process.stdout.read(count)
+        watch.cancel()
+        self._left = max(self._left - (time.monotonic() - begin), 0.0)
+        if len(data) < count:
+            raise damaged("x265", "libde265 cannot decode it to its end")
+        return data

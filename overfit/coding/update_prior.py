@@ -54,6 +54,16 @@ def frequencies() -> np.ndarray:
     return table.astype(np.float32)
 
 
+def quantized(
+    changes: Mapping[str, np.ndarray], priors: Mapping[str, Prior], e: int
+) -> dict[str, Change]:
+    """What a fit changed in each array of `priors`, in bins of 2^-e."""
+    return {
+        path: Change(np.rint(np.asarray(changes[path], np.float64) * 2.0**e).astype(np.int64), e, p)
+        for path, p in priors.items()
+    }
+
+
 def _cost(changes: list[np.ndarray], row: int) -> float:
     """Bits of the arrays that have a change."""
     costs = -np.log2((frequencies()[row].astype(np.float64) + 1) / laplace.TOTAL)

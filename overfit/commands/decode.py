@@ -24,12 +24,13 @@ def add_arguments(parser) -> None:
 def run(arguments) -> dict:
     from overfit import decoding
     from overfit.coding.clip_container import is_clip
+    from overfit.method import has_latents
 
     data = read_bytes(arguments.input)
     if is_clip(data):
         return _clip(arguments, data)
     codec, _ = decoding.open_sections(data)
-    return (_image if codec.groups is None else _groups)(arguments, data)
+    return (_image if has_latents(codec) else _planes)(arguments, data)
 
 
 def _image(arguments, data: bytes) -> dict:
@@ -68,16 +69,16 @@ def _clip(arguments, data: bytes) -> dict:
     return _told(arguments, about, f"{about['frames']} frames of {size} pixels")
 
 
-def _groups(arguments, data: bytes) -> dict:
+def _planes(arguments, data: bytes) -> dict:
     import itertools
 
     from overfit import decoding
     from overfit.io.clip_writers import check_clip_output, save_planes
 
     if arguments.salvage:
-        raise UserError("--salvage is for clips in patches; a damaged base stream is lost")
-    check_clip_output(arguments.output, "yuv420")
+        raise UserError("--salvage is for clips in patches; what is damaged here is lost")
     shape, frames = decoding.planes(data)
+    check_clip_output(arguments.output, shape.format)
     start, stop = _range(arguments.frames, shape.frames)
     if not 0 <= start < stop <= shape.frames:
         raise UserError(

@@ -22,8 +22,7 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "--preset", help="c3-kodak (default), fast, c3-clic, coolchic-v2; of clips c3-uvg-shared "
         "(default), c3-uvg-separate, c3-uvg-masked; of method upsampler klopp21 (default), "
-        "klopp21-literal, klopp21-no-features, klopp21-denoiser, klopp20; of method reference "
-        "reference-small (default), reference-paper",
+        "klopp21-literal, klopp21-no-features, klopp21-denoiser, klopp20",
     )  # fmt: skip
     rate = parser.add_mutually_exclusive_group()
     rate.add_argument(
@@ -50,8 +49,9 @@ def add_arguments(parser) -> None:
     groups.add_argument("--tune", choices=("psnr", "ssim"), help="of x265; default: psnr")
     parser.add_argument("--checkpoint", metavar="DIR", help="save the run there and continue it")
     parser.add_argument(
-        "--adapt", help="what of a pretrained codec is fitted to the image: latents, igsdn, last, "
-        "adapter, all, or auto (default), which keeps what pays"
+        "--adapt", help="what of a pretrained codec is fitted: of method reference latents, igsdn, "
+        "last, adapter, all, or auto (default), which keeps what pays; of method stat-ssf all "
+        "(default), decoder, subset"
     )  # fmt: skip
 
 

@@ -1,17 +1,26 @@
-"""`overfit pretrain`: the base of a codec whose networks are learned once, from many images."""
+"""`overfit pretrain`: the base of a codec whose networks are learned once, from many signals."""
 
 from pathlib import Path
 
 from overfit.commands.common import check_base_output, prepare_jax, write_base
+from overfit.errors import UserError
 
-HELP = "train the networks of a codec on many images: a base"
+HELP = "train the networks of a codec on many images or clips: a base"
 
 
 def add_arguments(parser) -> None:
-    parser.add_argument("inputs", nargs="+", help="images, as for evaluate")
+    parser.add_argument("inputs", nargs="+", help="images or clips, as for evaluate")
     parser.add_argument("-o", "--output", required=True, metavar="BASE.ovb")
     parser.add_argument("--method", default="reference", help="default: reference")
-    parser.add_argument("--preset", help="default: reference-small; reference-paper")
+    parser.add_argument(
+        "--preset", help="of method reference reference-small (default), reference-paper; of "
+        "method stat-ssf stat-ssf-small (default), stat-ssf-paper"
+    )  # fmt: skip
+    parser.add_argument(
+        "--variant", help="of method stat-ssf: tat, stat, stat-sp, dvc, ssf, ssf-sp, stat-ssf, "
+        "stat-ssf-sp (default)"
+    )  # fmt: skip
+    parser.add_argument("--width", type=int, help="channels of inner layers; latents: 1.5 as many")
     parser.add_argument("--base", help="train this one further, or into a larger configuration")
     parser.add_argument("--steps", type=int, help="default: as the preset says")
     parser.add_argument("--seed", type=int, default=0)
@@ -47,7 +56,7 @@ def _trained(arguments):
     from overfit.io.datasets import find_all
     from overfit.meta.pretrain import Plan, pretrain
 
-    assignments = settings.parse_assignments(arguments.set)
+    assignments = _chosen(arguments) | settings.parse_assignments(arguments.set)
     if arguments.steps is not None:
         assignments["training.steps"] = str(arguments.steps)
     preset = arguments.preset or DEFAULT_PRESET.get(arguments.method, "")
@@ -56,3 +65,21 @@ def _trained(arguments):
     start = library.find(arguments.base).load() if arguments.base else None
     with display(arguments.quiet) as show:
         return pretrain(find_all(arguments.inputs), plan, saved, show, start)
+
+
+def _chosen(arguments) -> dict:
+    """Settings that have options of their own."""
+    from overfit import method
+
+    found = {}
+    if arguments.variant is not None:
+        variants = method.load(arguments.method).variants
+        if arguments.variant not in variants:
+            names = ", ".join(variants) or "none"
+            raise UserError(
+                f"method {arguments.method} has no variant '{arguments.variant}'; it has {names}"
+            )
+        found |= variants[arguments.variant]
+    if arguments.width is not None:
+        found |= {"transform.width": arguments.width, "transform.latents": arguments.width * 3 // 2}
+    return found

@@ -2,16 +2,16 @@
 
 from collections.abc import Callable, Sequence
 
+from overfit.fitting import frame_groups, whole_clips
 from overfit.fitting.choice import chosen
 from overfit.fitting.clips import clip_file, patch_fits
 from overfit.fitting.files import Encoded, image_file
-from overfit.fitting.frame_groups import encode_clip, forget_groups
 from overfit.fitting.groups import Fit, Fitted, Request, checked, run_group, saved, start, unfitted
 from overfit.fitting.run import Progress, Run
 from overfit.fitting.target import search_lambda, search_rate
 from overfit.fitting.together import fit_together, in_order, rounds_of
 from overfit.io.clip import Clip
-from overfit.method import load
+from overfit.method import has_latents, load
 
 
 def encode(
@@ -28,14 +28,15 @@ def encode(
       UserError: bad signals or options.
     """
     fits = [
-        [] if _in_groups(request) else chosen(fits_of(request), progress) for request in requests
+        [] if _by_itself(request) else chosen(fits_of(request), progress) for request in requests
     ]
     together = [one for several in fits for one in several if one.options.target is None]
     results = iter(fit_together(together, progress))
 
     def encoded(request: Request, several: list[Fit]) -> Encoded:
-        if _in_groups(request):
-            return encode_clip(request, progress)
+        if _by_itself(request):
+            codec = load(request.options.method)
+            return (frame_groups if codec.groups else whole_clips).encode_clip(request, progress)
         if request.options.target is not None:
             return _searched(request, several, progress)
         return file_of(request, several, [next(results) for _ in several])
@@ -43,9 +44,9 @@ def encode(
     return [encoded(*pair) for pair in zip(requests, fits, strict=True)]
 
 
-def _in_groups(request: Request) -> bool:
-    """Whether it is a clip that is fitted in groups of frames, which come one after the other."""
-    return isinstance(request.signal, Clip) and load(request.options.method).groups is not None
+def _by_itself(request: Request) -> bool:
+    """Whether it is a clip that is not fitted patch by patch, so that no other fit can join."""
+    return isinstance(request.signal, Clip) and not has_latents(load(request.options.method))
 
 
 def fits_of(request: Request) -> list[Fit]:
@@ -84,10 +85,12 @@ def _coded(one: Fit, lmbda: float) -> Encoded:
 
 def forget(request: Request) -> None:
     """Removes the checkpoints of a request whose file is safe."""
-    if _in_groups(request):
-        forget_groups(request)
+    codec = load(request.options.method)
+    if _by_itself(request) and codec.groups is not None:
+        frame_groups.forget_groups(request)
         return
-    for one in fits_of(request):
+    fits = [whole_clips.fit_of(request)] if _by_itself(request) else fits_of(request)
+    for one in fits:
         path = saved(one)
         if path is not None:
             for phase in path.parent.glob(path.name.removesuffix("fit.ckpt") + "*"):

@@ -24,7 +24,12 @@ from overfit.fitting.run import Progress, Run, run
 from overfit.io.clip import Clip
 from overfit.method import Phase
 
-DEFAULT_PRESET = {"c3": "c3-kodak", "upsampler": "klopp21", "reference": "reference-small"}
+DEFAULT_PRESET = {
+    "c3": "c3-kodak",
+    "upsampler": "klopp21",
+    "stat-ssf": "stat-ssf-small",
+    "reference": "reference-small",
+}
 DEFAULT_STEPS = 1000
 FEWER_STEPS = {"fast": 500}  # preset -> steps instead of these
 AUTO_BASE, NO_BASE = "auto", "none"
@@ -136,7 +141,7 @@ def checked(request: Request) -> Fit:
     codec, preset, config = configuration(request.options)
     if isinstance(request.signal, Clip):
         raise UserError("this is for images; a clip is several fits")
-    if codec.groups is not None:
+    if not method.has_latents(codec):
         raise UserError(f"method {codec.name} is for clips, and this is an image")
     planes = as_planes(request.signal)
     # Bases are learned from color images.
@@ -259,7 +264,7 @@ def _schedule(one: Fit) -> Schedule:
         config = settings.override(config, learned | one.options.set)
     values = Schedule()._asdict() | dataclasses.asdict(config.fit)
     # Without latents there is nothing to be rounded in a second stage.
-    share = 0 if one.codec.groups is not None else steps // STAGE2_SHARE
+    share = steps // STAGE2_SHARE if method.has_latents(one.codec) else 0
     values |= {"steps": steps, "stage2_steps": share}
     return Schedule(
         **{

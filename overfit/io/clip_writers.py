@@ -60,16 +60,17 @@ def save_clip(path: str | os.PathLike[str], clip: Clip) -> None:
 def save_planes(
     path: str | os.PathLike[str], shape: ClipShape, frames: Iterable[tuple[np.ndarray, ...]]
 ) -> None:
-    """Writes y, u, v of the frames of a 4:2:0 clip as they come, like `save_clip`.
+    """Writes y, u, v, or RGB, of the frames of a clip as they come, like `save_clip`.
 
     Raises:
       UserError: as there; what raises in `frames` leaves nothing behind, either.
     """
-    check_clip_output(path, "yuv420")
+    check_clip_output(path, shape.format)
     name = os.fspath(path)
     extension = os.path.splitext(name.rstrip(os.sep))[1].lower()
     if extension not in _PLANAR:
-        save_frames(name, map(rgb_frame, frames))
+        rgb = (frame[0] if shape.format == "rgb" else rgb_frame(frame) for frame in frames)
+        save_frames(name, rgb)
         return
     with atomic_write(name) as file:
         if extension == ".y4m":

@@ -25,12 +25,10 @@ from overfit.errors import UserError
 from overfit.fitting import checkpoint
 from overfit.fitting.run import CHECKPOINT_SECONDS, Progress
 from overfit.io.datasets import Instance
-from overfit.meta import hosts
+from overfit.meta import footage, hosts
 from overfit.meta.crops import crops, large_images
 
 _ADAM = optax.scale_by_adam()
-WARM_UP = 0.02  # share of the steps in which the learning rate grows
-LAST_RATE = 0.01  # of the learning rate, at the end of its cosine
 CURVE_POINTS = 50  # of the run, in the base's card
 
 
@@ -59,14 +57,14 @@ def pretrain(
     progress: Callable[[Progress], None] = lambda step: None,
     start: Base | None = None,
 ) -> Base:
-    """Learns the base of a codec from images.
+    """Learns the base of a codec from images, or from clips.
 
     saved: folder in which an interrupted run of the same plan on the same images is found.
     start: a base whose networks are trained further; those that it lacks are new, and arrays that
         it lacks are those of a layer that does nothing yet (GSDN from GDN).
 
     Raises:
-      UserError: no images that are large enough, or bad options.
+      UserError: nothing that is large or long enough, or bad options.
     """
     codec = method.load(plan.method)
     if codec.pretraining is None:
@@ -77,12 +75,10 @@ def pretrain(
             f"choose one of {', '.join(codec.presets)}"
         )
     config = settings.override(codec.presets[plan.preset], plan.set)
-    images = large_images(instances, config.training.crop)
-    if not images:
-        raise UserError(f"training needs color images of {config.training.crop} px or more")
+    data = _data(codec.pretraining, config, instances)
     state = _first(codec.pretraining, config, plan.seed, start)
     inherited = [] if start is None else [p.center.k for p in start.arrays.values()]
-    key = checkpoint.job_key(plan, config, *images, *inherited)
+    key = checkpoint.job_key(plan, config, *data.content, *inherited)
     hosts.agree(key)
     if not hosts.first():
         saved = None
@@ -91,7 +87,7 @@ def pretrain(
         saved /= f"{key}-pretrain.ckpt"
         state = checkpoint.restore(saved, state) or state
     state = hosts.from_first(state)
-    state = _run(codec.pretraining, config, plan.seed, images, state, saved, progress)
+    state = _run(codec.pretraining, config, plan.seed, data, state, saved, progress)
     card = {
         "trained_on": [instance.name for instance in instances],
         "plan": plan._asdict() | {"set": {k: str(v) for k, v in plan.set.items()}},
@@ -107,41 +103,58 @@ def _first(recipe: method.Pretraining, config, seed: int, start: Base | None) ->
     if start is not None:
         known = floats_of(start).networks
         for network, arrays in networks.items():
-            inherited = known.get(network, {})
+            inherited = known.get(network)
+            if inherited is None or any(
+                name in arrays and arrays[name].shape != array.shape
+                for name, array in inherited.items()
+            ):
+                continue  # another kind of network: a new one
             for name, array in arrays.items():
-                if name in inherited and inherited[name].shape == array.shape:
-                    arrays[name] = jnp.asarray(inherited[name])
-                elif network in known:
-                    arrays[name] = jnp.zeros_like(array)
+                arrays[name] = jnp.asarray(inherited.get(name, np.zeros_like(array)))
     step = jnp.zeros((), jnp.int32)
     return State(networks, _ADAM.init(networks), step, jnp.zeros((CURVE_POINTS, 3)))
 
 
-def _rate(step, config):
-    """Warm-up, then a cosine."""
-    share = step / config.training.steps
-    cosine = 0.5 + 0.5 * jnp.cos(jnp.pi * share)
-    return (
-        config.training.lr
-        * jnp.minimum(1.0, (share + 1 / config.training.steps) / WARM_UP)
-        * (LAST_RATE + (1 - LAST_RATE) * cosine)
-    )
+class _Data(NamedTuple):
+    """What is trained on."""
+
+    content: list[Any]  # what tells it from other data
+    crops: Callable  # (frames, size, count, seed) -> uint8 [(frames,) size, size, 3] each
+
+
+def _data(recipe: method.Pretraining, config, instances: Sequence[Instance]) -> _Data:
+    """Raises UserError where nothing is large or long enough."""
+    shapes = [recipe.crops(step, config) for step in (0, config.training.steps - 1)]
+    frames, size = max(shapes)
+    if frames:
+        known = footage.load(instances, size, frames)
+        return _Data(
+            [*known.images, *known.clips],
+            lambda frames, size, count, seed: footage.windows(known, size, frames, count, seed),
+        )
+    images = large_images(instances, size)
+    if not images:
+        raise UserError(f"training needs color images of {size} px or more")
+    return _Data(images, lambda frames, size, count, seed: crops(images, size, count, seed))
 
 
 @functools.lru_cache(maxsize=8)
 def _program(recipe: method.Pretraining, config, seed: int) -> Callable:
-    """One step: (state, uint8 [batch, crop, crop, 3]) -> (state, [loss, distortion, bpp])."""
+    """One step: (state, uint8 [batch, (frames,) size, size, 3]) -> (state, its figures).
+
+    These are loss, distortion and bits per pixel.
+    """
     mesh = hosts.mesh(config.training.batch)
 
     def gradients(networks, batch, keys, share):
         """Means over the batch, each device's part of it first: ([loss, ..], gradient)."""
-        signals = batch.transpose(0, 3, 1, 2).astype(jnp.float32) / 255
+        signals = jnp.moveaxis(batch, -1, -3).astype(jnp.float32) / 255
 
         def mean_loss(networks):
             losses, aux = jax.vmap(
                 lambda signal, key: recipe.loss(networks, signal, key, share, config)
             )(signals, keys)
-            bpp = jnp.mean(aux.bits) / (signals.shape[2] * signals.shape[3])
+            bpp = jnp.mean(aux.bits) / (signals[0].size // 3)
             return jnp.mean(losses), jnp.stack([jnp.mean(losses), jnp.mean(aux.distortion), bpp])
 
         gradient, figures = jax.grad(mean_loss, has_aux=True)(networks)
@@ -168,7 +181,7 @@ def _program(recipe: method.Pretraining, config, seed: int) -> Callable:
         shrink = jnp.minimum(1.0, config.training.clip / norm)
         gradient = jax.tree.map(lambda g: g * shrink, gradient)
         direction, moments = _ADAM.update(gradient, state.moments)
-        rate = _rate(state.step, config)
+        rate = recipe.lr(state.step, config)
         networks = jax.tree.map(lambda p, d: p - rate * d, state.networks, direction)
         # A step without a finite gradient is left out.
         networks, moments = jax.tree.map(
@@ -190,17 +203,17 @@ def _program(recipe: method.Pretraining, config, seed: int) -> Callable:
     )
 
 
-def _run(recipe, config, seed: int, images, state: State, saved: Path | None, tell) -> State:
+def _run(recipe, config, seed: int, data: _Data, state: State, saved: Path | None, tell) -> State:
     program = _program(recipe, config, seed)
-    total, size, batch = config.training.steps, config.training.crop, config.training.batch
+    total, batch = config.training.steps, config.training.batch
     # Where the program leaves it: a state that lies elsewhere would compile it a second time.
     mesh = hosts.mesh(batch)
     state = jax.device_put(jax.tree.map(np.array, state), NamedSharding(mesh, PartitionSpec()))
     begin = first = int(state.step)
     started = last_save = time.perf_counter()
     for step in range(first, total):
-        parts = np.stack(crops(images, size, batch, (seed, step))[hosts.mine(batch)])
-        state, figures = program(state, hosts.spread(parts, mesh))
+        parts = data.crops(*recipe.crops(step, config), batch, (seed, step))[hosts.mine(batch)]
+        state, figures = program(state, hosts.spread(np.stack(parts), mesh))
         loss, distortion, bpp = (float(x) for x in np.asarray(figures))
         now = time.perf_counter()
         if step == first:  # that was the compilation

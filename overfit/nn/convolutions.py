@@ -27,6 +27,11 @@ def gather(x, offsets: Offsets):
     channels, rows, columns = x.shape
     reach = max((max(abs(dy), abs(dx)) for dy, dx in offsets), default=0)
     x = xp.pad(x, ((0, 0), (reach, reach), (reach, reach)))
+    if offsets == square(2 * reach + 1):  # along the columns, then the rows: XLA has less to do
+        width = 2 * reach + 1
+        x = xp.concatenate([x[:, :, dx : dx + columns] for dx in range(width)])
+        taps = [x[:, dy : dy + rows] for dy in range(width)]
+        return xp.concatenate(taps).reshape(len(offsets) * channels, rows * columns)
     taps = [
         x[:, reach + dy : reach + dy + rows, reach + dx : reach + dx + columns]
         for dy, dx in offsets
@@ -47,13 +52,13 @@ def gather_down(x, width: int):
     x = xp.pad(x, ((0, 0), (around, around), (around, around)))
     x = x.reshape(channels, rows // 2 + around, 2, columns // 2 + around, 2)
     x = x.transpose(2, 4, 0, 1, 3)  # (2, 2, channels, ..)
+    across = []
+    for dx in range(around - reach, around + reach + 1):
+        across.append(x[:, dx % 2, :, :, dx // 2 : dx // 2 + columns // 2])
+    x = xp.concatenate(across, axis=1)  # (2, width * channels, ..)
     taps = []
-    for dy, dx in square(width):
-        top, left = around + dy, around + dx
-        taps.append(
-            x[top % 2, left % 2, :, top // 2 : top // 2 + rows // 2,
-              left // 2 : left // 2 + columns // 2]
-        )  # fmt: skip
+    for dy in range(around - reach, around + reach + 1):
+        taps.append(x[dy % 2, :, dy // 2 : dy // 2 + rows // 2])
     return xp.concatenate(taps).reshape(width**2 * channels, rows // 2 * (columns // 2))
 
 

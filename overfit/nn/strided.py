@@ -12,6 +12,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from overfit.nn import layers
 from overfit.nn.convolutions import (
     Offsets,
     depth_to_space,
@@ -86,3 +87,24 @@ def _up_backward(residuals, g):
 
 
 up.defvjp(lambda w, b, x: (up(w, b, x), (w, x)), _up_backward)
+
+
+def arithmetic(networks: dict) -> layers.Arithmetic:
+    """Layers of these networks, with gradients."""
+
+    def weights(network: str, layer: int):
+        return networks[network][f"w{layer}"], networks[network][f"b{layer}"]
+
+    def dense(network: str, layer: int, x):
+        w, b = weights(network, layer)
+        return w @ x + b[:, None]
+
+    return layers.Arithmetic(
+        dense,
+        lambda network, layer, x, offsets: taps(*weights(network, layer), x, offsets),
+        lambda network, layer, x: down(*weights(network, layer), x),
+        lambda network, layer, x: up(*weights(network, layer), x),
+        layers.leaky,
+        lambda x, y: x + y,
+        lambda x, gain: x * gain[None],
+    )

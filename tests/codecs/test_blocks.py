@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+import time
 import zlib
 from fractions import Fraction
 
@@ -169,3 +170,17 @@ def test_blocks_may_reach_beyond_the_picture_but_must_cover_it_once():
         assert block_map(bad, 37, 90) is None
         with pytest.raises(ValueError, match="cover"):
             features(bad, 37, 90)
+
+
+def test_only_waiting_for_a_decoder_counts():
+    code = "import sys, time; sys.stdout.write(8 * 'x'); sys.stdout.flush(); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    reader = hevc_blocks._Reader(process, 60)
+    assert reader.take(4) == b"xxxx"
+    reader._left = 0.3
+    time.sleep(0.5)  # a fit between two frames
+    assert reader.take(4) == b"xxxx"
+    with pytest.raises(UserError, match="to its end"):
+        reader.take(4)
+    assert process.wait(10) != 0
+    process.communicate()

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from overfit.methods.reference import networks
-from overfit.nn import strided
+from overfit.nn import layers, strided
 from overfit.nn.convolutions import before, gather, gather_down, square, up_kernel
 
 KINDS = ("taps", "down", "up")
@@ -50,19 +49,19 @@ def test_values_and_gradients_are_those_of_xla(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_numpy_does_the_same(kind):
     w, b, x = arrays()
-    layers = networks.floats({"n": {"w0": w, "b0": b}})
+    floats = layers.floats({"n": {"w0": w, "b0": b}})
     extra = (square(5),) if kind == "taps" else ()
-    got = getattr(layers, kind)("n", 0, x, *extra)
+    got = getattr(floats, kind)("n", 0, x, *extra)
     np.testing.assert_allclose(got, ours(kind, *map(jnp.asarray, (w, b, x))), atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ("down", "up"))
 def test_strips_change_nothing(kind, monkeypatch):
     w, b, x = arrays(rows=14)
-    layers = networks.floats({"n": {"w0": w, "b0": b}})
-    whole = getattr(layers, kind)("n", 0, x)
-    monkeypatch.setattr(networks, "_GATHERED", 1500)
-    np.testing.assert_allclose(getattr(layers, kind)("n", 0, x), whole, atol=1e-5)
+    floats = layers.floats({"n": {"w0": w, "b0": b}})
+    whole = getattr(floats, kind)("n", 0, x)
+    monkeypatch.setattr(layers, "_GATHERED", 1500)
+    np.testing.assert_allclose(getattr(floats, kind)("n", 0, x), whole, atol=1e-5)
 
 
 def test_causal_taps_precede_their_position():

@@ -20,10 +20,12 @@ METHOD = Method(
     presets=PRESETS,
     inspect=deferred("overfit.methods.reference.inspection", "inspect"),
     pretraining=Pretraining(
-        deferred(_MODEL, "init"),
-        deferred(_MODEL, "training_loss"),
-        deferred("overfit.methods.reference.architecture", "exponent"),
-        deferred("overfit.methods.reference.encoder", "freeze"),
-        deferred("overfit.methods.reference.encoder", "code"),
+        init=deferred(_MODEL, "init"),
+        loss=deferred(_MODEL, "training_loss"),
+        crops=deferred(_MODEL, "training_crops"),
+        lr=deferred(_MODEL, "training_lr"),
+        exponent=deferred("overfit.methods.reference.architecture", "exponent"),
+        freeze=deferred("overfit.methods.reference.encoder", "freeze"),
+        code=deferred("overfit.methods.reference.encoder", "code"),
     ),
 )

@@ -6,26 +6,20 @@ neural image compression", 2019); changes cost what the update prior says, rate 
 and without the changes, and beside the base's own latents.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from overfit.bases.base import Base
 from overfit.bases.base import start as floats_of
-from overfit.coding.parameters import quantize as quantize_array
+from overfit.coding import update_prior
 from overfit.method import Anneal, Aux
 from overfit.methods.reference import codec, encoder, model, networks
 from overfit.methods.reference.architecture import padded
-from overfit.methods.reference.codec import RATE_UNITS, Code
+from overfit.methods.reference.codec import Code
 from overfit.methods.reference.config import ReferenceConfig
-from overfit.nn import quantizers
+from overfit.nn import changes, gains, quantizers, strided
 
-# Bins of a fit's changes, and the prior of its loss: van Rozendaal's t = 0.005 and sigma = 0.05 to
-# the nearest powers of two, and its alpha.
-CHANGE_EXPONENT, SLAB, ALPHA = 8, 8.0, 1000.0
-CHANGE_UNIT = 2.0**-6  # a step of the learning rate is so much smaller for parameters
 _FITTED = {"auto": "igsdn+last", "latents": "none"}  # setting -> subset, where names differ
 
 
@@ -41,19 +35,15 @@ def init(key: jax.Array, signal: jax.Array, base, config: ReferenceConfig) -> di
     del key
     _, height, width = signal.shape
     codec.check_size(height, width)
-    layers = model.layers(base.networks)
+    layers = strided.arithmetic(base.networks)
     y = networks.analysis(layers, base.networks, _padded(signal))
     latents = {"y": y}
     if config.entropy.hyperprior:
         rows, columns = (side // 4 for side in y.shape[1:])
         latents["z"] = jnp.zeros((config.entropy.hyper_width, rows, columns))
-    changes = {
-        f"{network}/{name}": jnp.zeros_like(array)
-        for network, arrays in base.networks.items()
-        for name, array in arrays.items()
-        if codec.belongs(f"{network}/{name}", _subset(config))
-    }
-    return {"latents": latents, "changes": changes}
+    subset = _subset(config)
+    unchanged = changes.none(base.networks, lambda path: codec.belongs(path, subset))
+    return {"latents": latents, "changes": unchanged}
 
 
 def _padded(signal: jax.Array) -> jax.Array:
@@ -63,39 +53,13 @@ def _padded(signal: jax.Array) -> jax.Array:
     return jnp.pad(image, ((0, 0), (0, rows - height), (0, columns - width)), mode="edge")
 
 
-def _changed(known: dict, changes: dict) -> dict:
-    """The networks with changes in whole bins, straight through."""
-    changed = {network: dict(arrays) for network, arrays in known.items()}
-    for path, change in changes.items():
-        network, name = path.split("/")
-        bins = quantizers.round_straight_through(change * (CHANGE_UNIT * 2.0**CHANGE_EXPONENT))
-        changed[network][name] = changed[network][name] + bins * 2.0**-CHANGE_EXPONENT
-    return changed
-
-
-def change_bits(changes: dict) -> jax.Array:
-    """Rate of changes in bins under the update prior; smooth, and exact at whole bins."""
-
-    def gaussian(x: jax.Array, scale: float) -> jax.Array:
-        near, far = ((jnp.abs(x) + side) / (scale * math.sqrt(2)) for side in (-0.5, 0.5))
-        return 0.5 * (jax.scipy.special.erfc(near) - jax.scipy.special.erfc(far))
-
-    total = jnp.zeros(())
-    for change in changes.values():
-        bins = change * (CHANGE_UNIT * 2.0**CHANGE_EXPONENT)
-        mass = (gaussian(bins, SLAB) + ALPHA * gaussian(bins, 1 / 6)) / (1 + ALPHA)
-        total += jnp.sum(-jnp.log2(mass + 2.0**-24))
-    return total
-
-
 def _bins(params: dict, known: dict, lmbda, config: ReferenceConfig):
     """(latents, hyper-latents or None) in bins, before rounding."""
-    rate = encoder.position(lmbda, config, jnp) / RATE_UNITS
-    gains = networks.gains(known, "encoder", rate, len(config.rates.lmbdas))
-    y = params["latents"]["y"] * gains
+    rate = gains.position(lmbda, config.rates.lmbdas, jnp) / gains.RATE_UNITS
+    y = params["latents"]["y"] * gains.gains(known["gains"]["encoder"], rate)
     if not config.entropy.hyperprior:
         return y, None
-    return y, networks.hyper_analysis(model.layers(known), y) + params["latents"]["z"]
+    return y, networks.hyper_analysis(strided.arithmetic(known), y) + params["latents"]["z"]
 
 
 def _rounded(x: jax.Array, key: jax.Array, anneal: Anneal) -> jax.Array:
@@ -119,19 +83,19 @@ def loss(params, base, signal, key, anneal: Anneal, lmbda, config: ReferenceConf
     y, z = _bins(params, known, lmbda, config)
     key_y, key_z = jax.random.split(key)
     y = _rounded(y, key_y, anneal)
-    changed = model.bounded(_changed(known, params["changes"]))
+    changed = model.bounded(changes.applied(known, params["changes"]))
     bits = jnp.zeros(())
     if z is not None:
         z = _rounded(z, key_z, anneal)
         bits = model.hyper_bits(changed, z)
     bits += model.latent_bits(y, model.predict(changed, y, z, config))[-1]
-    rate = encoder.position(lmbda, config, jnp) / RATE_UNITS
-    gains = networks.gains(changed, "decoder", rate, len(config.rates.lmbdas))
-    image = networks.synthesis(model.layers(changed), changed, y * gains)
+    rate = gains.position(lmbda, config.rates.lmbdas, jnp) / gains.RATE_UNITS
+    scaled = y * gains.gains(changed["gains"]["decoder"], rate)
+    image = networks.synthesis(strided.arithmetic(changed), changed, scaled)
     difference = image[:, :height, :width] - jnp.broadcast_to(signal, (3, height, width))
     distortion = jnp.mean(jnp.square(difference))
     pixels = height * width
-    spent = bits + change_bits(params["changes"])
+    spent = bits + changes.bits(params["changes"])
     return distortion + lmbda * spent / pixels, Aux(distortion, bits)
 
 
@@ -153,13 +117,11 @@ def quantize(params, base: Base, signal, lmbda: float, config: ReferenceConfig, 
     )
     candidates = [plain, refined]
     for subset in _parts(_subset(config)):
-        changes = {}
-        for path, prior in codec.changeable(subset, base).items():
-            center = prior.center.value()
-            theta = center + CHANGE_UNIT * np.asarray(params["changes"][path])
-            changes[path] = quantize_array(theta, CHANGE_EXPONENT, prior)
-        if any(change.k.any() for change in changes.values()):
-            candidates.append(refined._replace(subset=subset, changes=changes))
+        priors = codec.changeable(subset, base)
+        fitted = {path: changes.UNIT * np.asarray(params["changes"][path]) for path in priors}
+        moved = update_prior.quantized(fitted, priors, changes.EXPONENT)
+        if any(change.k.any() for change in moved.values()):
+            candidates.append(refined._replace(subset=subset, changes=moved))
     return min(candidates, key=lambda code: cost(code, base, image, lmbda))
 
 

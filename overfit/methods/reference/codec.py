@@ -11,7 +11,7 @@ import numpy as np
 
 from overfit import settings
 from overfit.bases.base import Base
-from overfit.coding import laplace, update_prior
+from overfit.coding import integer_layers, laplace, update_prior
 from overfit.coding.container import read_varint, write_varint
 from overfit.coding.parameters import Change, Prior, Quantized
 from overfit.errors import UserError
@@ -25,9 +25,10 @@ from overfit.methods.reference.architecture import (
 )
 from overfit.methods.reference.complexity import macs
 from overfit.methods.reference.config import ReferenceConfig
+from overfit.nn import layers
+from overfit.nn.gains import RATE_UNITS, gains
 
 MAX_SIDE, MAX_PIXELS = 1 << 14, 1 << 23  # the search grows with the square of the pixels
-RATE_UNITS = 16  # positions of a rate between two trade-offs that the base was trained for
 _ORDERS = ("wavefront", "raster")
 # What a file may change, in the order of its code.
 SUBSETS = ("none", "igsdn", "last", "igsdn+last", "adapter", "all")
@@ -154,7 +155,7 @@ def _read_header(data: bytes, base: Base | None) -> Code:
 def _code_latents(coder, code: Code, base: Base, traced: bool = False):
     """(latents, hyper-latents, trace): those of the code written, or read where it has none."""
     model = arrays(code, base)
-    layers = latent_coding.integers(model)
+    exact = integer_layers.arithmetic(model)
     y_shape, z_shape = shapes(code.size, code.config)
     writing = code.y.size > 0
     z = features = None
@@ -162,10 +163,10 @@ def _code_latents(coder, code: Code, base: Base, traced: bool = False):
         z = latent_coding.code_hyper_latents(
             coder, code.z if writing else None, z_shape, model["hyper_latents"]
         )
-        features = latent_coding.hyper_features(layers, z)
+        features = latent_coding.hyper_features(exact, z)
     places = order(y_shape[1], y_shape[2], code.config.order)
     y, trace = latent_coding.code_latents(
-        coder, code.y if writing else None, y_shape, layers, features, places, code.config, traced
+        coder, code.y if writing else None, y_shape, exact, features, places, code.config, traced
     )
     return y, z, trace
 
@@ -231,11 +232,9 @@ def floats(code: Code, base: Base) -> dict[str, dict[str, np.ndarray]]:
 def reconstruct(code: Code, base: Base) -> np.ndarray:
     """uint8 [height, width, 3], or [height, width] of a grey image."""
     model = floats(code, base)
-    rate, lmbdas = code.rate / RATE_UNITS, len(code.config.rates.lmbdas)
-    gains = networks.gains(model, "decoder", rate, lmbdas)
-    scaled = code.y.astype(np.float32) * gains
+    scaled = code.y.astype(np.float32) * gains(model["gains"]["decoder"], code.rate / RATE_UNITS)
     with np.errstate(all="ignore"):  # parameters of a damaged file may overflow: any image will do
-        image = networks.synthesis(networks.floats(model), model, scaled)
+        image = networks.synthesis(layers.floats(model), model, scaled)
     height, width = code.size
     image = np.nan_to_num(image[:, :height, :width])
     if code.grey:

@@ -7,21 +7,11 @@ from overfit.coding.factorized import freeze as freeze_table
 from overfit.errors import UserError
 from overfit.methods.reference import networks
 from overfit.methods.reference.architecture import padded
-from overfit.methods.reference.codec import RATE_UNITS, Code, check_size, configuration
+from overfit.methods.reference.codec import Code, check_size, configuration
 from overfit.methods.reference.config import ReferenceConfig
 from overfit.nn import factorized
-
-
-def position(lmbda, config: ReferenceConfig, xp=np):
-    """Where a trade-off lies among those that the base was trained for, in 1 / RATE_UNITS.
-
-    Rounded, and at most as far as these go. lmbda may be traced if xp is jax.numpy.
-    """
-    known = np.log(np.asarray(config.rates.lmbdas, np.float32))
-    if len(known) == 1:
-        return 0 * lmbda
-    places = RATE_UNITS * np.arange(len(known), dtype=np.float32)
-    return xp.round(xp.interp(xp.log(lmbda), xp.asarray(known[::-1]), xp.asarray(places[::-1])))
+from overfit.nn.gains import RATE_UNITS, gains, position
+from overfit.nn.layers import floats
 
 
 def padded_image(signal: np.ndarray) -> np.ndarray:
@@ -35,10 +25,10 @@ def padded_image(signal: np.ndarray) -> np.ndarray:
 def analyze(signal: np.ndarray, rate: int, config: ReferenceConfig, base: Base):
     """Latents in bins, and hyper-latents or None, before rounding: float32."""
     model = start(base).networks
-    layers = networks.floats(model)
+    layers = floats(model)
     image = padded_image(np.asarray(signal, np.float32))
-    gains = networks.gains(model, "encoder", rate / RATE_UNITS, len(config.rates.lmbdas))
-    y = networks.analysis(layers, model, image) * gains
+    y = networks.analysis(layers, model, image)
+    y = y * gains(model["gains"]["encoder"], rate / RATE_UNITS)
     z = networks.hyper_analysis(layers, y) if config.entropy.hyperprior else None
     return y, z
 
@@ -67,7 +57,7 @@ def code(signal: np.ndarray, base: Base | None, lmbda: float, config: ReferenceC
     configuration(base)
     size = signal.shape[1], signal.shape[2]
     check_size(*size)
-    rate = int(position(lmbda, config))
+    rate = int(position(lmbda, config.rates.lmbdas))
     y, z = analyze(signal, rate, config, base)
     rounded = np.rint(y).astype(np.int64)
     hyper = None if z is None else np.rint(z).astype(np.int64)

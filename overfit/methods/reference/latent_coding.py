@@ -4,12 +4,11 @@ The encoder and the decoder run the same function, the one with the latents and 
 docs/reference.md specifies every step. Planes are float64 arrays of integers.
 """
 
-import functools
 from typing import NamedTuple
 
 import numpy as np
 
-from overfit.coding import factorized, fixed_point, laplace
+from overfit.coding import factorized, laplace
 from overfit.coding.fixed_point import ACTIVATION_BITS
 from overfit.coding.integer_network import shift
 from overfit.coding.parameters import Quantized
@@ -17,7 +16,7 @@ from overfit.errors import UserError
 from overfit.methods.reference import networks as wiring
 from overfit.methods.reference.architecture import CONTEXT, FETCHED, QUERY, Order
 from overfit.methods.reference.config import ReferenceConfig
-from overfit.nn.convolutions import up_kernel
+from overfit.nn.layers import Arithmetic
 
 LIMIT = 127  # the entropy model sees latents between -127 and 127
 MAX_LATENT = 1 << 20  # what a file may hold
@@ -26,27 +25,12 @@ _SCALE_LIMITS = (2 * laplace.SCALE_UNITS, 13 * laplace.SCALE_UNITS)  # of 2^-4 a
 _RECIPROCAL = 1 << 56  # a reciprocal root has 28 fractional bits
 
 
-def integers(arrays: dict[str, dict[str, Quantized]]) -> wiring.Arithmetic:
-    """The entropy model's layers in exact integers; UserError for parameters out of bounds."""
-
-    @functools.cache
-    def prepared(network: str, index: int, up: bool) -> tuple[np.ndarray, np.ndarray]:
-        members = arrays[network]
-        w, b = fixed_point.layer(members[f"w{index}"], members[f"b{index}"])
-        return (up_kernel(w), np.tile(b, 4)) if up else (w, b)
-
-    def dense(network: str, index: int, x: np.ndarray, up: bool = False) -> np.ndarray:
-        return fixed_point.dense(*prepared(network, index, up), x)
-
-    return wiring.gathering(dense, fixed_point.leaky, fixed_point.add, fixed_point.scale)
-
-
 def _activations(latents: np.ndarray) -> np.ndarray:
     """Latents as the networks see them, with ACTIVATION_BITS fractional bits."""
     return np.clip(latents, -LIMIT, LIMIT).astype(np.float64) * (1 << ACTIVATION_BITS)
 
 
-def hyper_features(layers: wiring.Arithmetic, z: np.ndarray) -> np.ndarray:
+def hyper_features(layers: Arithmetic, z: np.ndarray) -> np.ndarray:
     """float64 [2 * latents, n] from hyper-latents int64 [hyper_width, rows, columns]."""
     return wiring.hyper_synthesis(layers, _activations(z))
 
@@ -138,7 +122,7 @@ def code_latents(
     coder,
     y: np.ndarray | None,
     shape: tuple[int, int, int],
-    layers: wiring.Arithmetic,
+    layers: Arithmetic,
     features: np.ndarray | None,
     order: Order,
     config: ReferenceConfig,

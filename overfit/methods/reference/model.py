@@ -28,7 +28,16 @@ from overfit.methods.reference.architecture import (
     parameter_shapes,
 )
 from overfit.methods.reference.config import ReferenceConfig
-from overfit.nn import distributions, factorized, normalization, quantizers, strided, structural
+from overfit.nn import (
+    distributions,
+    factorized,
+    normalization,
+    quantizers,
+    schedules,
+    strided,
+    structural,
+)
+from overfit.nn import gains as gain_tables
 from overfit.nn.convolutions import gather
 
 MIN_LOG2_SCALE, MAX_LOG2_SCALE = -4.0, 7.0  # of a latent, in bins
@@ -47,7 +56,7 @@ def init(rng: np.random.Generator, config: ReferenceConfig) -> dict[str, dict[st
             networks[network] |= factorized.initial(rng, config.entropy.hyper_width)
         if network.startswith("parameters"):  # first predictions: about zero, a scale of a bin
             networks[network]["w2"] *= np.float32(0.1)
-    networks["gains"] = _initial_gains(config)
+    networks["gains"] = gain_tables.initial(config.rates.lmbdas, config.transform.latents)
     return networks
 
 
@@ -63,15 +72,6 @@ def _initial(rng, network: str, name: str, shape: tuple[int, ...]) -> np.ndarray
     return (scale * rng.standard_normal(shape)).astype(np.float32)
 
 
-def _initial_gains(config: ReferenceConfig) -> dict[str, np.ndarray]:
-    """A bin is as wide as the square root of lambda: what high-rate theory has."""
-    lmbdas = np.asarray(config.rates.lmbdas)
-    first = 2.0  # the latents of an untrained analysis are small
-    log2 = first + 0.5 * np.log2(lmbdas[0] / lmbdas)
-    table = np.tile(log2[:, None], (1, config.transform.latents)).astype(np.float32)
-    return {"encoder": table, "decoder": -table}
-
-
 def bounded(networks: dict) -> dict:
     """The networks with the parameters of their normalizations within bounds."""
     bounds = {"beta": normalization.VECTOR_BOUND, "gamma": normalization.MATRIX_BOUND}
@@ -85,27 +85,6 @@ def bounded(networks: dict) -> dict:
         network: {name: array(name, value) for name, value in arrays.items()}
         for network, arrays in networks.items()
     }
-
-
-def layers(networks: dict) -> wiring.Arithmetic:
-    """Layers with gradients."""
-
-    def weights(network: str, layer: int):
-        return networks[network][f"w{layer}"], networks[network][f"b{layer}"]
-
-    def dense(network: str, layer: int, x):
-        w, b = weights(network, layer)
-        return w @ x + b[:, None]
-
-    return wiring.Arithmetic(
-        dense,
-        lambda network, layer, x, offsets: strided.taps(*weights(network, layer), x, offsets),
-        lambda network, layer, x: strided.down(*weights(network, layer), x),
-        lambda network, layer, x: strided.up(*weights(network, layer), x),
-        wiring.leaky,
-        lambda x, y: x + y,
-        lambda x, gain: x * gain[None],
-    )
 
 
 # -- Global reference ------------------------------------------------------------------------------
@@ -166,7 +145,7 @@ def predict(networks: dict, y: jax.Array, z: jax.Array | None, config: Reference
 
     y [latents, rows, columns], z [hyper_width, rows / 4, columns / 4] or None without hyperprior.
     """
-    layer = layers(networks)
+    layer = strided.arithmetic(networks)
     y = jnp.clip(y, -LATENT_LIMIT, LATENT_LIMIT)
     features, predicted, stages = [], None, []
     reference = confidence = None
@@ -224,8 +203,8 @@ def training_loss(networks: dict, signal, key, progress, config: ReferenceConfig
     index = jax.random.randint(key_rate, (), 0, len(lmbdas))
     lmbda, rate = lmbdas[index], index.astype(jnp.float32)
 
-    layer, rates = layers(networks), len(lmbdas)
-    y = wiring.analysis(layer, networks, signal) * wiring.gains(networks, "encoder", rate, rates)
+    layer, table = strided.arithmetic(networks), networks["gains"]
+    y = wiring.analysis(layer, networks, signal) * gain_tables.gains(table["encoder"], rate)
     rounded = quantizers.round_straight_through(y)
     bits_z, z = jnp.zeros(()), None
     if config.entropy.hyperprior:
@@ -234,7 +213,7 @@ def training_loss(networks: dict, signal, key, progress, config: ReferenceConfig
         z = quantizers.round_straight_through(z)
     noisy = y + jax.random.uniform(key_y, y.shape) - 0.5
     bits = latent_bits(noisy, predict(networks, rounded, z, config))
-    scaled = rounded * wiring.gains(networks, "decoder", rate, rates)
+    scaled = rounded * gain_tables.gains(table["decoder"], rate)
     image = wiring.synthesis(layer, networks, scaled)
     if config.training.objective == "mse":
         distortion = jnp.mean(jnp.square(image - signal))
@@ -246,6 +225,15 @@ def training_loss(networks: dict, signal, key, progress, config: ReferenceConfig
     # Divided by what losses grow with, so that no trade-off drowns the others' gradients.
     loss = (distortion + lmbda * weighted) / lmbda**0.65
     return loss, Aux(distortion, bits[-1] + bits_z)
+
+
+def training_crops(step: int, config: ReferenceConfig) -> tuple[int, int]:
+    del step
+    return 0, config.training.crop
+
+
+def training_lr(step, config: ReferenceConfig):
+    return config.training.lr * schedules.warm_cosine(step, config.training.steps)
 
 
 def stage_weights(progress, config: ReferenceConfig) -> list[jax.Array]:

@@ -8,9 +8,9 @@ import small_reference
 
 import overfit
 from overfit.bases.base import pack, start
-from overfit.coding import laplace, update_prior
 from overfit.coding.parameters import quantize
 from overfit.methods.reference import adaptation, codec, encoder
+from overfit.nn import changes
 from overfit.settings import override
 
 LMBDA = 1e-3
@@ -64,34 +64,20 @@ def test_a_change_that_pays_is_written_alone(params, base, config, signal):
     """The image is what a synthesis of another last bias shows: that bias, and nothing else."""
     plain = encoder.code(signal, base, LMBDA, config)
     shift = np.array([0.25, -0.25, 0.125], np.float32)
-    changes = {
+    moved = {
         path: quantize(
-            prior.center.value() + (shift if path.endswith("b3") else 0),
-            adaptation.CHANGE_EXPONENT,
-            prior,
+            prior.center.value() + (shift if path.endswith("b3") else 0), changes.EXPONENT, prior
         )
         for path, prior in codec.changeable("last", base).items()
     }
-    shown = codec.reconstruct(plain._replace(subset="last", changes=changes), base)
+    shown = codec.reconstruct(plain._replace(subset="last", changes=moved), base)
     target = shown.transpose(2, 0, 1).astype(np.float32) / 255
-    fitted = params | {
-        "changes": params["changes"] | {"synthesis/b3": shift / adaptation.CHANGE_UNIT}
-    }
+    fitted = params | {"changes": params["changes"] | {"synthesis/b3": shift / changes.UNIT}}
     code = written(fitted, base, target, config)
     assert code.subset == "last"
-    assert np.array_equal(code.changes["synthesis/b3"].k, changes["synthesis/b3"].k)
+    assert np.array_equal(code.changes["synthesis/b3"].k, moved["synthesis/b3"].k)
     sections = codec.write(code, base)
     assert 0 < len(sections["networks"]) < 16
-
-
-def test_the_rate_of_the_loss_is_that_of_the_file():
-    bins = np.random.default_rng(0).choice([-9, -1, 0, 1, 30], 500, p=[0.02, 0.1, 0.7, 0.1, 0.08])
-    changes = {"a": jnp.asarray(bins * 2.0**-2, jnp.float32)}  # 2^-6 * 2^8 bins per unit
-    row = update_prior.SLABS.index(adaptation.SLAB) * len(update_prior.ALPHAS)
-    row += update_prior.ALPHAS.index(adaptation.ALPHA)
-    frequencies = update_prior.frequencies()[row].astype(np.float64) + 1
-    exact = -np.log2(frequencies[bins + laplace.REACH] / laplace.TOTAL).sum()
-    assert float(adaptation.change_bits(changes)) == pytest.approx(exact, rel=1e-2)
 
 
 @pytest.mark.slow

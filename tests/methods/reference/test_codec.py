@@ -13,7 +13,8 @@ from overfit.bases.base import identity, pack, unpack
 from overfit.coding import container
 from overfit.coding.parameters import quantize
 from overfit.errors import UserError
-from overfit.methods.reference import codec, encoder
+from overfit.methods.reference import codec
+from overfit.nn.gains import position
 from overfit.settings import override
 
 
@@ -236,6 +237,6 @@ def test_zero_latents_need_no_reference(base):
 
 
 def test_rates_between_the_trained_ones_are_interpolated(base):
-    config = codec.configuration(base)
-    places = [int(encoder.position(lmbda, config)) for lmbda in (1, 8e-3, 2.83e-3, 1e-3, 1e-9)]
+    lmbdas = codec.configuration(base).rates.lmbdas
+    places = [int(position(lmbda, lmbdas)) for lmbda in (1, 8e-3, 2.83e-3, 1e-3, 1e-9)]
     assert places == [0, 0, 8, 16, 16]

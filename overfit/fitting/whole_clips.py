@@ -1,0 +1,96 @@
+"""Clips that one fit sees as a whole, by parts of them: codecs that are adapted per video."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from overfit import decoding
+from overfit.coding import container
+from overfit.errors import UserError
+from overfit.fitting.files import Encoded, described
+from overfit.fitting.groups import (
+    Fit,
+    Fitted,
+    Group,
+    Request,
+    candidates_for,
+    configuration,
+    run_group,
+    start,
+    started,
+)
+from overfit.fitting.run import Progress
+from overfit.io.clip import Clip
+from overfit.io.clips import as_rgb
+from overfit.metrics.ms_ssim import ms_ssim
+from overfit.metrics.psnr import mean_psnr, psnr
+
+
+def fit_of(request: Request) -> Fit:
+    """The one fit of a clip.
+
+    Raises:
+      UserError: bad options, no base, or a clip that the method does not take.
+    """
+    codec, preset, config = configuration(request.options)
+    options = request.options
+    assert codec.windows is not None
+    if not isinstance(request.signal, Clip):
+        raise UserError(f"method {codec.name} is for clips, and this is an image")
+    if options.target is not None or options.patch is not None:
+        raise UserError(f"method {codec.name} has no targets and no --patch; give --lmbda")
+    clip = as_rgb(request.signal)
+    entries = candidates_for(options)
+    if len(entries) != 1:
+        raise UserError(f"method {codec.name} needs one base: see overfit bases list")
+    pixels = clip.frames * clip.height * clip.width
+    one = started(Fit(codec, preset, config, None, options, pixels), entries[0])
+    return one._replace(signal=codec.windows(clip, options.seed, one.config))
+
+
+def encode_clip(request: Request, progress: Callable[[Progress], None] | None) -> Encoded:
+    """Fits the codec to the clip, codes the clip, and decodes the file again frame by frame.
+
+    psnr and ms_ssim are means over the frames, of 8-bit RGB.
+
+    Raises:
+      UserError: as `fit_of`.
+    """
+    one = fit_of(request)
+    codec, options = one.codec, one.options
+    assert isinstance(request.signal, Clip) and codec.frames is not None
+    clip = as_rgb(request.signal)
+    if options.steps == 0:
+        assert codec.pretraining is not None
+        code = codec.pretraining.code(clip, one.base, options.lmbda, one.config)
+        result = Fitted(None, options.lmbda, 0.0, 0.0, 0.0, 0)
+    else:
+        group = Group([one], progress)
+        run = run_group(group, *start(group))
+        params = {
+            kind: {path: np.asarray(array)[0] for path, array in arrays.items()}
+            for kind, arrays in run.states.best_params.items()
+        }
+        code = codec.quantize(params, one.base, clip, options.lmbda, one.config, None)
+        loss = float(np.asarray(run.states.loss)[0])
+        result = Fitted(None, options.lmbda, loss, run.seconds, run.seconds_compile, run.steps)
+    sections = list(codec.write(code, one.base).values())
+    data = container.pack(codec.name, sections, one.base_prefix)
+    psnrs, ms_ssims = [], []
+    shown = codec.frames(sections, one.base)
+    for original, (frame,) in zip(clip.planes[0], shown, strict=True):
+        psnrs.append(psnr(original, frame))
+        ms_ssims.append(ms_ssim(original, frame))
+    defined = [value for value in ms_ssims if value is not None]
+    about = decoding.info(data) | described([one], [result])
+    if options.steps == 0:  # what the file has, instead of what a fit saw
+        distortion = float(np.mean([10 ** (-value / 10) for value in psnrs]))
+        about["loss"] = distortion + options.lmbda * about["bpp"]
+    return Encoded(
+        data,
+        about
+        | {
+            "psnr": mean_psnr(psnrs),
+            "ms_ssim": float(np.mean(defined)) if defined else None,
+        },
+    )

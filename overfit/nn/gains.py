@@ -1,0 +1,40 @@
+"""One network at several trade-offs: a gain per latent channel for each, interpolated between.
+
+Cui et al., "Asymmetric gained deep image compression with continuous rate adaptation", CVPR 2021.
+Tables are logarithms to base 2, [trade-offs, channels], from small files to large ones. NumPy and
+JAX arrays alike.
+"""
+
+import numpy as np
+
+RATE_UNITS = 16  # positions of a rate between two trade-offs, as files have them
+
+
+def initial(lmbdas, channels: int, first: float = 2.0) -> dict[str, np.ndarray]:
+    """{"encoder", "decoder"}: bins as wide as the root of lambda, as high-rate theory has it.
+
+    first: logarithm of the first trade-off's gain; the latents of untrained networks are small.
+    """
+    log2 = first + 0.5 * np.log2(lmbdas[0] / np.asarray(lmbdas))
+    table = np.tile(log2[:, None], (1, channels)).astype(np.float32)
+    return {"encoder": table, "decoder": -table}
+
+
+def gains(table, rate):
+    """[channels, 1, 1]: factors at a rate, a number from 0 to len(table) - 1."""
+    xp = table.__array_namespace__()
+    # Linear interpolation of logarithms, as hat functions so that the rate may be traced.
+    hats = xp.maximum(0, 1 - xp.abs(xp.arange(len(table), dtype=table.dtype) - rate))
+    return xp.exp2(hats @ table)[:, None, None]
+
+
+def position(lmbda, lmbdas, xp=np):
+    """Where a trade-off lies among those of the tables, falling ones, in 1 / RATE_UNITS.
+
+    Rounded, and at most as far as these go. lmbda may be traced if xp is jax.numpy.
+    """
+    known = np.log(np.asarray(lmbdas, np.float32))
+    if len(known) == 1:
+        return 0 * lmbda
+    places = RATE_UNITS * np.arange(len(known), dtype=np.float32)
+    return xp.round(xp.interp(xp.log(lmbda), xp.asarray(known[::-1]), xp.asarray(places[::-1])))
