@@ -29,11 +29,26 @@ def add_arguments(parser) -> None:
         help="override a setting of the preset, say transform.normalization=gdn",
     )  # fmt: skip
     parser.add_argument("--checkpoint", metavar="DIR", help="save the run there and continue it")
+    parser.add_argument(
+        "--distributed", metavar="HOST:PORT,NUM,ID|auto",
+        help="train with other processes: address of process 0, how many, which this one is; auto: "
+        "as SLURM or another cluster tells it; process 0 writes the base",
+    )  # fmt: skip
 
 
 def run(arguments) -> dict:
     prepare_jax()
     check_base_output(arguments.output)
+    from overfit.meta.hosts import joined
+
+    with joined(arguments.distributed) as process:
+        if process > 0:
+            arguments.quiet, arguments.json = True, None
+        base = _trained(arguments)
+        return write_base(base, arguments) if process == 0 else {}
+
+
+def _trained(arguments):
     from overfit import settings
     from overfit.bases import library
     from overfit.display import display
@@ -49,8 +64,7 @@ def run(arguments) -> dict:
     saved = Path(arguments.checkpoint) if arguments.checkpoint else None
     start = library.find(arguments.base).load() if arguments.base else None
     with display(arguments.quiet) as show:
-        base = pretrain(find_all(arguments.inputs), plan, saved, show, start)
-    return write_base(base, arguments)
+        return pretrain(find_all(arguments.inputs), plan, saved, show, start)
 
 
 def _chosen(arguments) -> dict:

@@ -81,18 +81,18 @@ def load(instances: Sequence[Instance], size: int, frames: int) -> Footage:
     """The stills, in memory, and the clips, which are read when they are drawn.
 
     Raises:
-      UserError: no still has room for size px, and no clip for `frames` of them.
+      UserError: there is neither, or none of the stills has room for size px, or none of the clips
+        for `frames` of them: a part of what is given should not be left out without a word.
     """
     images = large_images(instances, size)
     clips = [instance.path for instance in instances if instance.kind == "video"]
     decoded = Decoded()
-    if not any(decoded.has_room(clip, size, frames) for clip in clips):
-        clips = []
-    if not images and not clips:
-        raise UserError(
-            f"training needs clips of {frames} frames of {size} px or more, or color images of "
-            f"{size} px, and there are none"
-        )
+    if clips and not any(decoded.has_room(clip, size, frames) for clip in clips):
+        raise UserError(f"none of the {len(clips)} clips has {frames} frames of {size} px or more")
+    if not images and len(clips) < len(instances):
+        raise UserError(f"none of the images has colors and {size} px or more a side")
+    if not instances:
+        raise UserError("training needs clips or images, and there are none")
     share = (CLIP_SHARE if images else 1.0) if clips else 0.0
     return Footage(images, clips, share, decoded)
 

@@ -1,8 +1,8 @@
 """Trains a codec's networks on many signals: the base that all its files start from.
 
 Plain stochastic gradient descent of `Method.pretraining.loss` over random crops, the batch sharded
-over the local devices. Everything random in a step follows from the seed and the number of the
-step, so that a run that was stopped goes on to the same base.
+over the devices, those of other hosts too (hosts.py). Everything random in a step follows from the
+seed and the number of the step, so that a run that was stopped goes on to the same base.
 """
 
 import functools
@@ -25,7 +25,7 @@ from overfit.errors import UserError
 from overfit.fitting import checkpoint
 from overfit.fitting.run import CHECKPOINT_SECONDS, Progress
 from overfit.io.datasets import Instance
-from overfit.meta import footage
+from overfit.meta import footage, hosts
 from overfit.meta.crops import crops, large_images
 
 _ADAM = optax.scale_by_adam()
@@ -77,11 +77,16 @@ def pretrain(
     config = settings.override(codec.presets[plan.preset], plan.set)
     data = _data(codec.pretraining, config, instances)
     state = _first(codec.pretraining, config, plan.seed, start)
+    inherited = [] if start is None else [p.center.k for p in start.arrays.values()]
+    key = checkpoint.job_key(plan, config, *data.content, *inherited)
+    hosts.agree(key)
+    if not hosts.first():
+        saved = None
     if saved is not None:
         saved.mkdir(parents=True, exist_ok=True)
-        inherited = [] if start is None else [p.center.k for p in start.arrays.values()]
-        saved /= f"{checkpoint.job_key(plan, config, *data.content, *inherited)}-pretrain.ckpt"
+        saved /= f"{key}-pretrain.ckpt"
         state = checkpoint.restore(saved, state) or state
+    state = hosts.from_first(state)
     state = _run(codec.pretraining, config, plan.seed, data, state, saved, progress)
     card = {
         "trained_on": [instance.name for instance in instances],
@@ -133,20 +138,13 @@ def _data(recipe: method.Pretraining, config, instances: Sequence[Instance]) -> 
     return _Data(images, lambda frames, size, count, seed: crops(images, size, count, seed))
 
 
-def _mesh(batch: int) -> jax.sharding.Mesh:
-    """As many local devices as share a batch evenly."""
-    devices = jax.local_devices()
-    count = max(d for d in range(1, len(devices) + 1) if batch % d == 0)
-    return jax.sharding.Mesh(np.asarray(devices[:count]), ("batch",))
-
-
 @functools.lru_cache(maxsize=8)
 def _program(recipe: method.Pretraining, config, seed: int) -> Callable:
     """One step: (state, uint8 [batch, (frames,) size, size, 3]) -> (state, its figures).
 
     These are loss, distortion and bits per pixel.
     """
-    mesh = _mesh(config.training.batch)
+    mesh = hosts.mesh(config.training.batch)
 
     def gradients(networks, batch, keys, share):
         """Means over the batch, each device's part of it first: ([loss, ..], gradient)."""
@@ -209,14 +207,13 @@ def _run(recipe, config, seed: int, data: _Data, state: State, saved: Path | Non
     program = _program(recipe, config, seed)
     total, batch = config.training.steps, config.training.batch
     # Where the program leaves it: a state that lies elsewhere would compile it a second time.
-    state = jax.device_put(
-        jax.tree.map(np.array, state), NamedSharding(_mesh(batch), PartitionSpec())
-    )
+    mesh = hosts.mesh(batch)
+    state = jax.device_put(jax.tree.map(np.array, state), NamedSharding(mesh, PartitionSpec()))
     begin = first = int(state.step)
     started = last_save = time.perf_counter()
     for step in range(first, total):
-        parts = np.stack(data.crops(*recipe.crops(step, config), batch, (seed, step)))
-        state, figures = program(state, parts)
+        parts = data.crops(*recipe.crops(step, config), batch, (seed, step))[hosts.mine(batch)]
+        state, figures = program(state, hosts.spread(np.stack(parts), mesh))
         loss, distortion, bpp = (float(x) for x in np.asarray(figures))
         now = time.perf_counter()
         if step == first:  # that was the compilation

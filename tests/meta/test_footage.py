@@ -96,10 +96,27 @@ def test_what_is_too_small_or_short_is_passed_over(tmp_path):
     frames_of(tmp_path / "good", [70] * FRAMES)
     source = load(find(f"clips:{tmp_path}"), SIZE, FRAMES)
     assert all(levels_of(w) == [70] * 3 for w in windows(source, SIZE, FRAMES, 10, (0,)))
-    with pytest.raises(UserError, match="clips of 3 frames of 21 px"):
+    with pytest.raises(UserError, match="none of the 3 clips has 3 frames of 21 px"):
         load(find(f"clips:{tmp_path}"), 21, FRAMES)
-    with pytest.raises(UserError, match="clips of 6 frames of 16 px"):
+    with pytest.raises(UserError, match="none of the 3 clips has 6 frames of 16 px"):
         load(find(f"clips:{tmp_path}"), SIZE, 6)
+
+
+def test_no_kind_of_data_is_left_out_without_a_word(septuplets, picture):
+    Image.fromarray(picture(20, 20)).save(septuplets / "small.png")
+    Image.fromarray(picture(40, 40)).save(septuplets / "large.png")
+    clips, small, large = (
+        find(spec) for spec in (
+            f"vimeo90k:{septuplets}", f"{septuplets}/small.png", f"{septuplets}/large.png"
+        )
+    )  # fmt: skip
+    with pytest.raises(UserError, match="none of the 2 clips has 3 frames of 30 px"):
+        load(clips + large, 30, FRAMES)
+    with pytest.raises(UserError, match="none of the images has colors and 24 px"):
+        load(small, 24, FRAMES)
+    with pytest.raises(UserError, match="there are none"):
+        load([], SIZE, FRAMES)
+    assert len(load(clips + small + large, SIZE, FRAMES).images) == 2
 
 
 def test_a_damaged_clip_is_named(tmp_path):
