@@ -85,7 +85,7 @@ def test_the_loss_is_about_that_of_the_file(step, params, base, config):
     code, distortion = codec.encoded(encoder.plain(clip, base, LMBDA, config), base, clip.planes[0])
     bits = 8 * len(codec.write(code, base)["latents"])
     assert 0.5 * distortion < float(aux.distortion)
-    assert float(aux.bits) == pytest.approx(bits, rel=0.2)
+    assert float(aux.bits) == pytest.approx(bits, rel=0.3)  # noise has another rate
     rate = (float(aux.bits) + float(changes.bits(params["changes"]))) / (2 * 64 * 64)
     assert float(total) == pytest.approx(float(aux.distortion) + LMBDA * rate, rel=1e-4)
 

@@ -15,10 +15,12 @@ from overfit.coding import container
 from overfit.coding.parameters import quantize
 from overfit.errors import UserError
 from overfit.methods.stat_ssf import codec, encoder
+from overfit.methods.stat_ssf import networks as wiring
 from overfit.methods.stat_ssf.architecture import parameter_shapes
 from overfit.methods.stat_ssf.complexity import encoder as encoder_macs
 from overfit.methods.stat_ssf.complexity import frame_macs
 from overfit.methods.stat_ssf.config import PAPER, VARIANTS
+from overfit.nn import layers
 from overfit.settings import override
 
 
@@ -76,6 +78,23 @@ def test_changes_reach_the_decoder(base, subset):
     shown = codec.reconstruct(again, base)
     assert np.mean(np.square(shown / 255 - clip.planes[0] / 255)) == pytest.approx(distortion)
     assert not np.array_equal(shown, codec.reconstruct(plain, base))
+
+
+def test_integers_predict_what_floats_do(base):
+    """The entropy model of a fit is that of files, to the precision of activations."""
+    model = codec.model(encoder.plain(clip_of(1), base, 3e-3, codec.configuration(base)), base)
+    networks = {path.split("/")[0] for path in base.arrays}
+    values = layers.floats(
+        {n: {k: p.center.value() for k, p in base.network(n).items()} for n in networks}
+    )
+    rng = np.random.default_rng(0)
+    z = rng.integers(-4, 5, (8, 2, 3)).astype(np.float32)
+    known = wiring.Known(z[::-1], rng.normal(size=(8, 8, 12)).astype(np.float32).round(2))
+    fixed = wiring.Known(*(np.rint(1024 * a.astype(np.float64)) for a in known))
+    for part, seen, exact in (("motion", None, None), ("residual", known, fixed)):
+        expected = wiring.hyper_synthesis(values, part, z, seen)
+        got = wiring.hyper_synthesis(model.integers, part, 1024.0 * z, exact)
+        np.testing.assert_allclose(got / 1024, expected, atol=0.02)
 
 
 def test_the_synthesis_alone_leaves_the_symbols_as_they_are(base):
