@@ -83,13 +83,13 @@ def swept(instances, output: Path, strategy: str, steps: int, mask_steps: int, l
     return summary["results"]
 
 
-def evaluated(instances, output: Path, plan: Evaluation) -> list[dict]:
+def evaluated(instances, output: Path, plan: Evaluation, more: tuple[str, ...] = ()) -> list[dict]:
     """Records of an evaluation, without the paths of this machine."""
     with batch_display(False) as show:
         records, failures = drive(jobs(instances, plan), output, ONE, show)
     if failures:
         raise SystemExit("\n".join(map(str, failures)))
-    kept = ("name", "label", "setting", "bytes", "bpp", "psnr", "ms_ssim", "bits")
+    kept = ("name", "label", "setting", "bytes", "bpp", "psnr", "ms_ssim", "bits", *more)
     return [{key: record[key] for key in kept} for record in records]
 
 
