@@ -4,8 +4,8 @@
     python experiments/reference.py ../shared/data/images/kodak --base NAME --adapt 200
 
 Every base given (variants of Fig. 7: `overfit pretrain --set entropy.reference=false ...`) is a
-curve at the trade-offs that it was trained for, in wavefront and in raster order; with --adapt also
-one that is adapted to each image. Points are files that were decoded again; curves are means over
+curve at the trade-offs that it was trained for, in wavefront order; the first one in raster order, too,
+and with --adapt also adapted to each image. Points are files that were decoded again; curves are means over
 the images, and BD-rates refer to the first base and to JPEG, WebP, AVIF and x265 intra. What has
 been measured is kept, so that a run that was stopped goes on.
 """
@@ -86,10 +86,12 @@ def main() -> None:
         curve(name, [point(name, value, classical, name, value) for value in values])
         for name, values in ANCHORS.items()
     ]
-    variants = [("wavefront", 0), ("raster", 0)]
-    variants += [("wavefront", arguments.adapt)] if arguments.adapt else []
     mine = []
     for name in arguments.base:
+        variants = [("wavefront", 0)]
+        if name == arguments.base[0]:
+            variants += [("raster", 0)]
+            variants += [("wavefront", arguments.adapt)] if arguments.adapt else []
         lmbdas = library.find(name).load().settings["rates.lmbdas"]
         for order, steps in variants:
             label = f"{name}, {order}, {steps} steps"
