@@ -4,10 +4,10 @@
     python experiments/reference.py ../shared/data/images/kodak --base NAME --adapt 200
 
 Every base given (variants of Fig. 7: `overfit pretrain --set entropy.reference=false ...`) is a
-curve at the trade-offs that it was trained for, in wavefront order; the first one in raster order, too,
-and with --adapt also adapted to each image. Points are files that were decoded again; curves are means over
-the images, and BD-rates refer to the first base and to JPEG, WebP, AVIF and x265 intra. What has
-been measured is kept, so that a run that was stopped goes on.
+curve at the trade-offs that it was trained for, in wavefront order; the first one in raster order,
+too, and with --adapt also adapted to each image. Points are files that were decoded again; curves
+are means over the images, and BD-rates refer to the first base and to JPEG, WebP, AVIF and x265
+intra. What has been measured is kept, so that a run that was stopped goes on.
 """
 
 import argparse

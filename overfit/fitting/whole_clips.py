@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import jax
 import numpy as np
 
 from overfit import decoding
@@ -69,10 +70,7 @@ def encode_clip(request: Request, progress: Callable[[Progress], None] | None) -
     else:
         group = Group([one], progress)
         run = run_group(group, *start(group))
-        params = {
-            kind: {path: np.asarray(array)[0] for path, array in arrays.items()}
-            for kind, arrays in run.states.best_params.items()
-        }
+        params = jax.tree.map(lambda array: np.asarray(array)[0], run.states.best_params)
         code = codec.quantize(params, one.base, clip, options.lmbda, one.config, None)
         loss = float(np.asarray(run.states.loss)[0])
         result = Fitted(None, options.lmbda, loss, run.seconds, run.seconds_compile, run.steps)

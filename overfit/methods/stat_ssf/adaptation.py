@@ -6,6 +6,7 @@ sent under the update prior and their rate, spread over all of the video, is in 
 written is what pays: the video is coded with the adapted codec and with the base as it is.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from overfit.bases.base import Base
+from overfit.bases.base import start as floats_of
 from overfit.coding import update_prior
 from overfit.io.clip import Clip
 from overfit.method import Aux
@@ -20,7 +22,6 @@ from overfit.methods.stat_ssf import codec, encoder, model
 from overfit.methods.stat_ssf.architecture import ENCODERS, MULTIPLE, belongs
 from overfit.methods.stat_ssf.codec import Code
 from overfit.methods.stat_ssf.config import StatSsfConfig
-from overfit.methods.stat_ssf.frame_coding import encoder_networks
 from overfit.nn import changes, gains
 
 
@@ -48,22 +49,53 @@ def windows(clip: Clip, seed: int, config: StatSsfConfig) -> tuple[np.ndarray, n
     return found, np.asarray(clip.frames * clip.height * clip.width, np.float32)
 
 
+def _sent(path: str, config: StatSsfConfig) -> bool:
+    return belongs(path, config.adapt)
+
+
+def _own(path: str, config: StatSsfConfig) -> bool:
+    """Whether an array is the encoder's."""
+    return path.split("/")[0].endswith(ENCODERS)
+
+
+_KINDS = {"encoder": _own, "changes": _sent}  # of what is fitted
+
+
+def split(vector, networks: dict, kind: str, config: StatSsfConfig) -> dict:
+    """{path: array} of all changes of a kind, which a fit has in one vector.
+
+    A hundred arrays would take XLA a minute.
+    """
+    found, start = {}, 0
+    for network in sorted(networks):
+        for name in sorted(networks[network]):
+            path, shape = f"{network}/{name}", networks[network][name].shape
+            if _KINDS[kind](path, config):
+                size = math.prod(shape)
+                found[path] = vector[start : start + size].reshape(shape)
+                start += size
+    return found
+
+
 def init(key: jax.Array, signal, base, config: StatSsfConfig) -> dict:
-    """What is fitted: the encoder's networks, and changes of the receiver's.
+    """What is fitted: changes of the encoder's networks and of the receiver's, [n] each.
 
     base: `bases.base.Start`.
     """
     del key, signal
-    return {
-        "encoder": changes.none(base.networks, lambda path: path.split("/")[0].endswith(ENCODERS)),
-        "changes": changes.none(base.networks, lambda path: belongs(path, config.adapt)),
-    }
+    sizes = {kind: 0 for kind in _KINDS}
+    for network, arrays in base.networks.items():
+        for name, array in arrays.items():
+            for kind, chosen in _KINDS.items():
+                sizes[kind] += array.size * chosen(f"{network}/{name}", config)
+    return {kind: jnp.zeros(size) for kind, size in sizes.items()}
 
 
-def _networks(params: dict, base) -> dict:
+def _networks(params: dict, base, config: StatSsfConfig) -> dict:
     """Those of the base with all that was fitted."""
-    networks = changes.applied(base.networks, params["changes"])
-    for path, change in params["encoder"].items():
+    sent = split(params["changes"], base.networks, "changes", config)
+    networks = changes.applied(base.networks, sent)
+    for path, change in split(params["encoder"], base.networks, "encoder", config).items():
         network, name = path.split("/")
         networks[network][name] = networks[network][name] + changes.UNIT * change
     return networks
@@ -79,8 +111,8 @@ def loss(params, base, signal, key, anneal, lmbda, config: StatSsfConfig):
     key_part, key = jax.random.split(key)
     frames = parts[jax.random.randint(key_part, (), 0, len(parts))].astype(jnp.float32) / 255
     rate = gains.position(lmbda, config.rates.lmbdas, jnp) / gains.RATE_UNITS
-    distortion, bits = model.frames_loss(_networks(params, base), frames, key, rate, config)
-    spent = bits / (frames.size // 3) + changes.bits(params["changes"]) / pixels
+    distortion, bits = model.frames_loss(_networks(params, base, config), frames, key, rate, config)
+    spent = bits / (frames.size // 3) + changes.bits({"all": params["changes"]}) / pixels
     return distortion + lmbda * spent, Aux(distortion, bits / (frames.size // 3) * pixels)
 
 
@@ -91,19 +123,20 @@ def quantize(params, base: Base, clip: Clip, lmbda: float, config: StatSsfConfig
     """The cheaper in D + lmbda * R of the clip as the base has it, and as it was adapted."""
     del search  # changes have bins of one width
     plain, (frames,) = encoder.plain(clip, base, lmbda, config), clip.planes
-    priors = codec.changeable(config.adapt, base)
-    fitted = {path: changes.UNIT * np.asarray(params["changes"][path]) for path in priors}
-    moved = update_prior.quantized(fitted, priors, changes.EXPONENT)
+    known = floats_of(base).networks
+    sent = split(np.asarray(params["changes"]), known, "changes", config)
+    fitted = {path: changes.UNIT * change for path, change in sent.items()}
+    moved = update_prior.quantized(fitted, codec.changeable(config.adapt, base), changes.EXPONENT)
     any_moved = any(change.k.any() for change in moved.values())
     adapted = plain._replace(subset=config.adapt, changes=moved) if any_moved else plain
     networks: dict[str, dict[str, Any]] = {}
-    for path, change in params["encoder"].items():
+    for path, change in split(np.asarray(params["encoder"]), known, "encoder", config).items():
         network, name = path.split("/")
-        center = base.arrays[path].center.value()
-        networks.setdefault(network, {})[name] = center + changes.UNIT * np.asarray(change)
+        tuned = known[network][name] + changes.UNIT * change
+        networks.setdefault(network, {})[name] = tuned
     candidates = [
         codec.encoded(plain, base, frames),
-        codec.encoded(adapted, base, frames, encoder_networks(networks)),
+        codec.encoded(adapted, base, frames, networks),
     ]
 
     def cost(candidate: tuple[Code, float]) -> float:

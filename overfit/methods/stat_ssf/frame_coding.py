@@ -16,7 +16,6 @@ from overfit.coding.parameters import Change, Quantized
 from overfit.errors import UserError
 from overfit.methods.stat_ssf import networks as wiring
 from overfit.methods.stat_ssf.architecture import (
-    ENCODERS,
     HYPER_STRIDE,
     LATENT_STRIDE,
     is_structured,
@@ -77,15 +76,6 @@ def model(
 
 def _table(prior: dict[str, Quantized]) -> tuple[np.ndarray, np.ndarray]:
     return prior["center"].k, prior["frequencies"].k
-
-
-def encoder_networks(networks: dict[str, dict]) -> dict[str, dict[str, np.ndarray]]:
-    """Those that no decoder has."""
-    return {
-        network: {name: np.asarray(array, np.float32) for name, array in arrays.items()}
-        for network, arrays in networks.items()
-        if network.endswith(ENCODERS)
-    }
 
 
 class Coded(NamedTuple):
