@@ -30,6 +30,7 @@ from overfit.evaluation import Plan
 from overfit.fitting.encode import encode
 from overfit.fitting.groups import Options, Request
 from overfit.io.clip import Clip
+from overfit.io.clip_writers import save_clip
 from overfit.io.clips import as_rgb, load_clip
 from overfit.io.datasets import Instance
 from overfit.metrics.bd_rate import bd_rate
@@ -39,6 +40,15 @@ ANCHORS = ("x265-medium-nobframes", "x264-medium-nobframes")
 # OpenBLAS takes the kernels of another processor: vectors of 128 bits, of 256 with fused sums.
 INSTRUCTION_SETS = ("Nehalem", "Haswell")
 PARTS = ("curves", "drift", "short")
+
+
+def in_rgb(path: Path, name: str, output: Path) -> Instance:
+    """The clip as a folder of PNG frames, so that all codecs start from the same samples."""
+    target = output / "clips" / name
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        save_clip(target, as_rgb(load_clip(path)))
+    return Instance("clips", name, str(target), "video")
 
 
 def points(records: list[dict], name: str) -> list[tuple[float, float]]:
@@ -152,7 +162,7 @@ def main() -> None:
     output = Path(arguments.output)
     output.mkdir(parents=True, exist_ok=True)
     folder = Path(arguments.folder)
-    instances = [Instance("clips", n, str(folder / CLIPS[n]), "video") for n in arguments.only]
+    instances = [in_rgb(folder / CLIPS[name], name, output) for name in arguments.only]
     stored = common.RESULTS / "stat_ssf.json"
     results = json.loads(stored.read_text())["results"] if stored.exists() else {}
 

@@ -82,6 +82,7 @@ KEPT = (
     "bits", "base", "macs_per_pixel", "loss", "steps", "seed", "preset", "lmbda", "seconds_compile",
     "device", "versions",
 )  # fmt: skip
+OF_ADAPTED = ("adapted", "params")  # likewise, of codecs that are adapted to a signal
 
 
 def _request(job: Job, signal, folder: Path):
@@ -108,6 +109,7 @@ def _fitted(jobs: list[Job], signals: list, folder: Path, emit) -> list:
         (
             result.data,
             {key: result.about[key] for key in KEPT}
+            | {key: result.about[key] for key in OF_ADAPTED if "adapted" in result.about}
             | {"seconds_encode": seconds - result.about["seconds_compile"] / len(jobs)},
         )
         for result in results
