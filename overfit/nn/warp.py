@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 
+_AT_ONCE = 1 << 19  # pixels that NumPy warps at a time
 SIGMA, REACH = 1.0, 2  # of the Gaussian before each halving, px of its level: a 5x5 kernel
 
 
@@ -77,13 +78,22 @@ def warp(volume, flow):
     volume: of `scale_space`, [slices, channels, rows, columns]. flow: [3, rows, columns]: columns
     and rows to the right and down (px), and depth, -1 for the sharp frame to 1 for the last slice.
     """
+    strip = max(1, _AT_ONCE // flow.shape[2])
+    if volume.__array_namespace__() is np and strip < flow.shape[1]:
+        starts = range(0, flow.shape[1], strip)
+        return np.concatenate([_strip(volume, flow[:, t : t + strip], t) for t in starts], axis=1)
+    return _strip(volume, flow, 0)
+
+
+def _strip(volume, flow, top: int):
+    """Rows of `warp` from `top` on, as many as the flow has."""
     xp = volume.__array_namespace__()
     slices, channels, rows, columns = volume.shape
     sizes = (columns, rows, slices)
     kind = volume.dtype.type
     grid = (
         xp.arange(columns, dtype=volume.dtype)[None, :] + flow[0],
-        xp.arange(rows, dtype=volume.dtype)[:, None] + flow[1],
+        xp.arange(top, top + flow.shape[1], dtype=volume.dtype)[:, None] + flow[1],
         (flow[2] + kind(1)) * kind((slices - 1) / 2),
     )
     near, share = [], []
@@ -105,4 +115,4 @@ def warp(volume, flow):
                 down = depth * rows + min(below, rows - 1)
                 index = first + (down * columns + min(right, columns - 1))
                 parts.append(weight * xp.take(samples, index, axis=0, mode="clip"))
-    return sum(parts[1:], parts[0]).T.reshape(channels, rows, columns)
+    return sum(parts[1:], parts[0]).T.reshape(channels, *flow.shape[1:])

@@ -78,6 +78,14 @@ def test_arrays_of_both_kinds_agree(levels):
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
+def test_strips_change_nothing(monkeypatch):
+    x = RNG.random((3, 32, 64), np.float32)
+    flow = RNG.normal(0, 2, (3, 32, 64)).astype(np.float32)
+    whole = warp(scale_space(x, 2), flow)
+    monkeypatch.setattr("overfit.nn.warp._AT_ONCE", 5 * 64)
+    assert np.array_equal(warp(scale_space(x, 2), flow), whole)
+
+
 def test_gradients_are_finite_differences():
     jax.config.update("jax_enable_x64", True)
     try:

@@ -26,7 +26,7 @@ from overfit.methods.stat_ssf.config import StatSsfConfig
 from overfit.nn.gains import RATE_UNITS
 
 MAX_SIDE, MAX_FRAMES = 1 << 14, 1 << 24
-MAX_PIXELS = 1 << 24  # of a frame
+MAX_PIXELS = 1 << 23  # of a frame: 3840x2160 and a little more
 SUBSETS = ("none", "subset", "decoder", "all")  # what a file may change
 
 
@@ -149,7 +149,7 @@ def read(sections: list[bytes], base: Base | None) -> Code:
     """The inverse of `write`. Raises UserError on damaged data."""
     code = _read_changes(sections, base)
     data, position, sizes = sections[2], 0, []
-    count = len(lengths(code.shape.frames, code.config.gop))
+    count = -(-code.shape.frames // (code.config.gop or code.shape.frames))
     if count > len(data) + 1:
         raise UserError("the file is damaged: it has fewer groups of pictures than it says")
     for _ in range(count - 1):
