@@ -134,20 +134,32 @@ def load_clip(
         raise UserError(f"cannot read {frames} frames of '{name}'; ask for at least one")
     with _open(name, _RawName(size, fps)) as source:
         shape = ClipShape(source.format, 0, source.height, source.width, source.fps)
-        sizes = [math.prod(plane) for plane in shape.plane_shapes]
         samples = gathered(itertools.islice(source.frames, frames))
     if not len(samples):
         raise UserError(f"'{name}' holds no frames; check how it was made")
     if frames is not None and len(samples) < frames:
         raise UserError(f"'{name}' holds {len(samples)} frames, not {frames}; ask for fewer")
-    ends = np.cumsum(sizes)
+    return _planar(samples, shape)
+
+
+def _planar(samples: np.ndarray, shape: ClipShape) -> Clip:
+    """uint8 [frames, samples of all planes one after the other] as a clip, without a copy."""
+    sizes = [math.prod(plane) for plane in shape.plane_shapes]
     return Clip(
         tuple(
             samples[:, end - size : end].reshape(len(samples), *plane)
-            for end, size, plane in zip(ends, sizes, shape.plane_shapes, strict=True)
+            for end, size, plane in zip(np.cumsum(sizes), sizes, shape.plane_shapes, strict=True)
         ),
-        source.fps,
+        shape.fps,
     )
+
+
+def clip_of(frames: Iterable[np.ndarray | tuple[np.ndarray, ...]], shape: ClipShape) -> Clip:
+    """A clip of decoded frames, kept as by `gathered`: RGB, or y, u, v each. shape: all of it."""
+    if shape.format == "rgb":
+        return Clip((gathered(cast(Iterable[np.ndarray], frames)),), shape.fps)
+    flat = (np.concatenate([plane.reshape(-1) for plane in frame]) for frame in frames)
+    return _planar(gathered(flat), shape)
 
 
 class _RawName(NamedTuple):

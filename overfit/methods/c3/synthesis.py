@@ -16,6 +16,7 @@ from overfit.methods.c3.config import C3Config
 from overfit.methods.c3.latent_coding import steps
 from overfit.nn.resize import resize_matrix
 
+Planes = tuple[np.ndarray, ...]  # uint8 y, u, v of a 4:2:0 frame
 _BAND = 1 << 14  # pixels whose activations are held at once, about a second-level cache
 
 
@@ -112,6 +113,19 @@ def _pixels(x: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(x, 0, 1) * np.float32(255)).astype(np.uint8)
 
 
+def _subsampled(x: np.ndarray) -> Planes:
+    """y, u, v of a 4:2:0 frame, uint8, from three channels at full resolution.
+
+    A sample of u or v is the mean of 2x2 values within 0..1, edges repeated where a size is odd.
+    """
+    height, width = x.shape[1:]
+    x = np.clip(np.nan_to_num(x, nan=0.0), 0, 1)
+    around = np.pad(x[1:], ((0, 0), (0, height % 2), (0, width % 2)), mode="edge")
+    rows = around[:, ::2] + around[:, 1::2]
+    chroma = np.float32(0.25) * (rows[..., ::2] + rows[..., 1::2])
+    return _pixels(x[0]), _pixels(chroma[0]), _pixels(chroma[1])
+
+
 def _synthesized(
     weights, planes: list[np.ndarray], shape, config: C3Config, layers: int
 ) -> Iterator[tuple[slice, np.ndarray]]:
@@ -157,25 +171,25 @@ def synthesize(weights, latents: list[np.ndarray], shape, config: C3Config) -> n
 
 def synthesize_clip(
     weights, known: Iterator[list[np.ndarray]], shape, config: C3Config
-) -> Iterator[np.ndarray]:
-    """The frames of a clip, uint8 [channels, height, width], each as soon as it can be shown.
+) -> Iterator[np.ndarray | Planes]:
+    """The frames of a clip, each as soon as it can be shown: uint8 [channels, height, width], or
+    the planes of a 4:2:0 one.
 
     known: the latents [frames, rows, columns] in bins after every step of
     `latent_coding.code_steps`; no more steps are taken than a frame needs.
     """
     channels, _, height, width = shape
-    planes = _interpolated(known, shape, config)
-    if config.synthesis.per_frame:
-        for latents in planes:
-            yield synthesize(weights, latents, (channels, height, width), config)
-        return
-    frames = (_raw(weights, latents, (channels, height, width), config) for latents in planes)
-    for i in range(config.synthesis.residual_layers):
+    synthesis = config.synthesis
+    layers = synthesis.residual_layers
+    frames = (
+        _raw(weights, x, (channels, height, width), config, layers if synthesis.per_frame else 0)
+        for x in _interpolated(known, shape, config)
+    )
+    for i in range(0 if synthesis.per_frame else layers):
         layer = weights[f"residual_w{i}"], weights[f"residual_b{i}"]
-        last = i == config.synthesis.residual_layers - 1
-        activate = None if last else ACTIVATIONS[config.synthesis.activation]
+        activate = None if i == layers - 1 else ACTIVATIONS[synthesis.activation]
         frames = _residual_volume(*layer, frames, activate)
-    yield from map(_pixels, frames)
+    yield from map(_pixels if config.samples.format == "rgb" else _subsampled, frames)
 
 
 def _interpolated(
@@ -201,11 +215,11 @@ def _interpolated(
         ]
 
 
-def _raw(weights, planes: list[np.ndarray], shape, config: C3Config) -> np.ndarray:
-    """A frame before the residual layers, float32 [channels, height, width]."""
+def _raw(weights, planes: list[np.ndarray], shape, config: C3Config, layers: int) -> np.ndarray:
+    """A frame after so many residual layers, float32 [channels, height, width]."""
     frame = np.empty(shape, np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
-        for rows, x in _synthesized(weights, planes, shape, config, 0):
+        for rows, x in _synthesized(weights, planes, shape, config, layers):
             frame[:, rows] = x
     return frame
 
