@@ -145,3 +145,10 @@ def test_a_clip_of_the_api_is_interrupted_and_goes_on_to_the_same_bytes(
     steps = []
     again = overfit.encode(clip, checkpoint=str(tmp_path), progress=steps.append, **options)
     assert again == whole and steps[0].step > 1
+
+
+def test_a_420_clip_is_made_to_a_quality(clip):
+    data = overfit.encode(clip, set=SMALL, steps=200, target_psnr=24)
+    shown = overfit.decode(data)
+    planes = (clip_psnr(a, b) for a, b in zip(clip.planes, shown.planes, strict=True))
+    assert yuv_psnr(*planes) == pytest.approx(24, abs=0.5)
