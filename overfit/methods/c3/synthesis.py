@@ -97,9 +97,11 @@ def _convolved(w: np.ndarray, b: np.ndarray, x: np.ndarray) -> np.ndarray:
 def _bands(height: int, width: int, halo: int) -> Iterator[tuple[slice, slice, slice]]:
     """(rows of a band, the same with the rows around it, where the former are in the latter).
 
-    Every convolution spoils a row at a cut: a band carries `halo` more on either side.
+    Every convolution spoils a row at a cut: a band carries `halo` more on either side. Bands begin
+    at even rows, so that none cuts a sample of 4:2:0 chroma.
     """
-    rows = max(4 * halo, _BAND // width, 1)
+    rows = max(4 * halo, _BAND // width, 2)
+    rows += rows % 2
     for start in range(0, height, rows):
         stop = min(height, start + rows)
         first = max(0, start - halo)
@@ -179,17 +181,28 @@ def synthesize_clip(
     `latent_coding.code_steps`; no more steps are taken than a frame needs.
     """
     channels, _, height, width = shape
-    synthesis = config.synthesis
-    layers = synthesis.residual_layers
-    frames = (
-        _raw(weights, x, (channels, height, width), config, layers if synthesis.per_frame else 0)
-        for x in _interpolated(known, shape, config)
-    )
-    for i in range(0 if synthesis.per_frame else layers):
+    is_rgb = config.samples.format == "rgb"
+    planes = _interpolated(known, shape, config)
+    if config.synthesis.per_frame:
+        show = synthesize if is_rgb else _synthesize_planes
+        for latents in planes:
+            yield show(weights, latents, (channels, height, width), config)
+        return
+    frames = (_raw(weights, latents, (channels, height, width), config) for latents in planes)
+    for i in range(config.synthesis.residual_layers):
         layer = weights[f"residual_w{i}"], weights[f"residual_b{i}"]
-        activate = None if i == layers - 1 else ACTIVATIONS[synthesis.activation]
+        last = i == config.synthesis.residual_layers - 1
+        activate = None if last else ACTIVATIONS[config.synthesis.activation]
         frames = _residual_volume(*layer, frames, activate)
-    yield from map(_pixels if config.samples.format == "rgb" else _subsampled, frames)
+    yield from map(_pixels if is_rgb else _subsampled, frames)
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _synthesize_planes(weights, latents: list[np.ndarray], shape, config: C3Config) -> Planes:
+    """`synthesize` of a 4:2:0 frame."""
+    layers = config.synthesis.residual_layers
+    bands = [_subsampled(x) for _, x in _synthesized(weights, latents, shape, config, layers)]
+    return tuple(map(np.concatenate, zip(*bands, strict=True)))
 
 
 def _interpolated(
@@ -215,11 +228,11 @@ def _interpolated(
         ]
 
 
-def _raw(weights, planes: list[np.ndarray], shape, config: C3Config, layers: int) -> np.ndarray:
-    """A frame after so many residual layers, float32 [channels, height, width]."""
+def _raw(weights, planes: list[np.ndarray], shape, config: C3Config) -> np.ndarray:
+    """A frame before the residual layers, float32 [channels, height, width]."""
     frame = np.empty(shape, np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
-        for rows, x in _synthesized(weights, planes, shape, config, layers):
+        for rows, x in _synthesized(weights, planes, shape, config, 0):
             frame[:, rows] = x
     return frame
 

@@ -314,12 +314,15 @@ def test_weights_that_mean_nothing_are_refused(weights):
         Samples("yuv420", weights)
 
 
-@pytest.mark.parametrize("name", ["c3-uvg-masked", "3x3x3"])
-def test_bands_of_rows_join_without_a_seam(name, monkeypatch):
-    code = random_code(CONFIGS[name], (3, 3, 61, 8))
+@pytest.mark.parametrize(
+    "config", [CONFIGS["c3-uvg-masked"], VOLUME, YUV], ids=["", "3x3x3", "420"]
+)
+def test_bands_of_rows_join_without_a_seam(config, monkeypatch):
+    code = random_code(config, (3, 3, 61, 8))
     whole = codec.reconstruct(code)
     monkeypatch.setattr("overfit.methods.c3.synthesis._BAND", 7 * 8)
-    assert np.abs(codec.reconstruct(code).astype(int) - whole).max() <= 1
+    for plane, expected in zip(codec.reconstruct(code), whole, strict=True):
+        assert np.abs(plane.astype(int) - expected).max() <= 1
 
 
 @pytest.mark.parametrize("total", [1, 2, 30, 60, 75])
