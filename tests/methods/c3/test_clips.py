@@ -315,7 +315,7 @@ def test_weights_that_mean_nothing_are_refused(weights):
 
 
 @pytest.mark.parametrize(
-    "config", [CONFIGS["c3-uvg-masked"], VOLUME, YUV], ids=["", "3x3x3", "420"]
+    "config", [CONFIGS["c3-uvg-masked"], VOLUME, YUV], ids=["3x3", "3x3x3", "4:2:0"]
 )
 def test_bands_of_rows_join_without_a_seam(config, monkeypatch):
     code = random_code(config, (3, 3, 61, 8))
