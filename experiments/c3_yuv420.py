@@ -24,17 +24,21 @@ from overfit.metrics.bd_rate import bd_rate
 from overfit.metrics.psnr import planes_psnr
 
 FRAMES, SIDE = 7, 128
-FORMATS = ("rgb", "yuv420")
+CASES = {
+    "rgb": {"samples.format": "rgb"},
+    "yuv420": {"samples.format": "yuv420"},
+    "yuv420, weights 3,1,1": {"samples.format": "yuv420", "samples.weights": "3,1,1"},
+}
 
 
-def measured(clip, form: str, lmbda: float, steps: int) -> dict:
+def measured(clip, case: str, lmbda: float, steps: int) -> dict:
     """A file of the clip, and the quality of the 4:2:0 samples that it decodes to."""
-    options = Options(lmbda=lmbda, steps=steps, set={"samples.format": form})
+    options = Options(lmbda=lmbda, steps=steps, set=CASES[case])
     with display(False) as show:
         (result,) = encode([Request(as_fitted(clip, options), options)], show)
     decoded = as_yuv420(decode_file(result.data, "overfit", as_fitted(clip, options).shape))
     kept = {key: result.about[key] for key in ("bytes", "bpp", "bits", "macs_per_pixel")}
-    return {"format": form, "lmbda": lmbda, **kept, **planes_psnr(clip.planes, decoded.planes)}
+    return {"case": case, "lmbda": lmbda, **kept, **planes_psnr(clip.planes, decoded.planes)}
 
 
 def main() -> None:
@@ -52,15 +56,16 @@ def main() -> None:
     results = common.stored("c3_yuv420", settings)
     lines = results.setdefault("lines", [])
     for lmbda in arguments.lmbdas:
-        for form in FORMATS:
-            if not any((line["format"], line["lmbda"]) == (form, lmbda) for line in lines):
-                lines.append(measured(clip, form, lmbda, arguments.steps))
+        for case in CASES:
+            if not any((line["case"], line["lmbda"]) == (case, lmbda) for line in lines):
+                lines.append(measured(clip, case, lmbda, arguments.steps))
                 common.save("c3_yuv420", results, settings=settings)
-    rgb, native = (
-        [(line["bpp"], line["psnr_yuv"]) for line in lines if line["format"] == form]
-        for form in FORMATS
-    )
-    results["bd_rate"] = bd_rate(rgb, native)  # per cent, of 4:2:0 against RGB
+    curves = {
+        case: [(line["bpp"], line["psnr_yuv"]) for line in lines if line["case"] == case]
+        for case in CASES
+    }
+    # Per cent, against RGB.
+    results["bd_rates"] = {case: bd_rate(curves["rgb"], curve) for case, curve in curves.items()}
     common.save("c3_yuv420", results, settings=settings)
 
 
