@@ -41,7 +41,8 @@ def encode(
 
     Args:
       images: uint8 [H, W, 3] or [H, W], clips [T, H, W, 3]; those of a list that have equal shapes
-        are fitted together. An `overfit.io.clip.Clip` has 4:2:0 planes, for method "upsampler".
+        are fitted together. An `overfit.io.clip.Clip` may have 4:2:0 planes, for method "upsampler"
+        or with `set={"samples.format": "yuv420"}`.
       lmbda: weight of the rate, in squared error (signal in [0, 1]) per bit per pixel.
       target_bpp, target_psnr: searches lmbda for this size (bits per pixel) or quality (dB).
       base: name, file or identity of a base to start from, which the decoder needs as well, or
@@ -89,7 +90,7 @@ def _as_clip(signal, fps: Fraction):
 def decode(data: bytes) -> Any:
     """Decodes an .ovf file to uint8 [H, W, 3], or [H, W] for grey; a clip to [T, H, W, 3].
 
-    One of method "upsampler" is an `overfit.io.clip.Clip` of 4:2:0 planes.
+    One of 4:2:0 samples is an `overfit.io.clip.Clip`.
 
     Raises:
       UserError: the data are damaged or no .ovf file.

@@ -12,9 +12,25 @@ import numpy as np
 from overfit import method
 from overfit.coding import clip_container
 from overfit.errors import UserError
-from overfit.io.patches import Patch, patches
+from overfit.io.clip import ClipShape
+from overfit.io.patches import Patch, patches, splits_chroma
 
+Planes = tuple[np.ndarray, ...]  # y, u, v
 _MISSING = 128  # level of a pixel in a patch that is lost
+
+
+def opened(file: BinaryIO) -> clip_container.Reader:
+    """The reader of a clip; raises UserError where its head is damaged."""
+    reader = clip_container.Reader(file)
+    head = reader.head
+    if head.format == "yuv420" and splits_chroma(head.size, head.patch):
+        raise UserError("the head of the file is damaged: a 4:2:0 patch begins between samples")
+    return reader
+
+
+def shape_of(head: clip_container.Head) -> ClipShape:
+    """What a file with that head decodes to."""
+    return ClipShape(head.format, *head.size, head.fps)
 
 
 def decode_frames(
@@ -22,8 +38,9 @@ def decode_frames(
     start: int = 0,
     stop: int | None = None,
     lost: Callable[[str], None] | None = None,
-) -> Iterator[np.ndarray]:
-    """Frames start .. stop - 1 of a clip, one by one: uint8 [height, width, 3], or without the 3.
+) -> Iterator[Any]:
+    """Frames start .. stop - 1 of a clip, one by one: uint8 [height, width, 3], or without the 3,
+    or y, u, v of a 4:2:0 clip.
 
     Only the patches that have a part in these frames are read, and of those only what comes before
     the last of the frames is decoded.
@@ -36,7 +53,7 @@ def decode_frames(
     Raises:
       UserError: the head or a patch is damaged, or the frames are not those of a clip.
     """
-    reader = clip_container.Reader(file)
+    reader = opened(file)
     head = reader.head
     stop = head.size[0] if stop is None else stop
     if not 0 <= start < stop <= head.size[0]:
@@ -53,7 +70,7 @@ def decode_frames(
         for t in range(first, min(stop, end)):
             parts = [(patch, next(stream)) for patch, stream in streams]
             if t >= start:
-                yield _joined(parts, head.size[1:])
+                yield _joined(parts, head)
 
 
 def info(file: BinaryIO) -> dict[str, Any]:
@@ -61,7 +78,7 @@ def info(file: BinaryIO) -> dict[str, Any]:
 
     The settings are those of the first patch, MACs the mean over pixels.
     """
-    reader = clip_container.Reader(file)
+    reader = opened(file)
     head = reader.head
     codec = method.load(head.method)
     pixels = math.prod(head.size)
@@ -85,6 +102,7 @@ def info(file: BinaryIO) -> dict[str, Any]:
         "fps": float(head.fps),
         "patch": list(head.patch),
         "patches": head.count,
+        "format": head.format,
         "macs_per_pixel": macs,
         "params": params,
         "pixels": pixels,
@@ -96,7 +114,7 @@ def info(file: BinaryIO) -> dict[str, Any]:
 
 def _patch_frames(
     reader: clip_container.Reader, i: int, patch: Patch, lost: Callable[[str], None] | None
-) -> Iterator[np.ndarray | None]:
+) -> Iterator[np.ndarray | Planes | None]:
     """The frames of a patch; None for each from where it is lost."""
     codec = method.load(reader.head.method)
     shown = 0
@@ -104,7 +122,11 @@ def _patch_frames(
         if codec.frames is None or codec.groups is not None:
             raise UserError(f"method {codec.name} has no clips: the file is damaged")
         for frame in codec.frames(reader.patch(i, len(codec.sections)), None):
-            if frame.shape[:2] != patch.size[1:] or shown == patch.size[0]:
+            form = "yuv420" if isinstance(frame, tuple) else "rgb"
+            size = (frame[0] if isinstance(frame, tuple) else frame).shape[:2]
+            if form != reader.head.format:
+                raise UserError(f"patch {i + 1} has other samples than the clip: it is damaged")
+            if size != patch.size[1:] or shown == patch.size[0]:
                 raise UserError(f"patch {i + 1} has another size than its place: it is damaged")
             yield frame
             shown += 1
@@ -115,12 +137,20 @@ def _patch_frames(
     yield from itertools.repeat(None, patch.size[0] - shown)
 
 
-def _joined(parts: list[tuple[Patch, np.ndarray | None]], size: tuple[int, ...]) -> np.ndarray:
-    """A whole frame of its patches."""
-    known = [part for _, part in parts if part is not None]
-    channels = known[0].shape[2:] if known else (3,)
-    frame = np.full((*size, *channels), _MISSING, np.uint8)
-    for patch, part in parts:
-        if part is not None:
-            frame[patch.slices[1:]] = part
-    return frame
+def _joined(parts: list[tuple[Patch, Any]], head: clip_container.Head) -> np.ndarray | Planes:
+    """A whole frame of its patches, of which those that are None stay grey."""
+    known = [(patch.of_planes(head.format), part) for patch, part in parts if part is not None]
+    if head.format == "rgb":
+        channels = known[0][1].shape[2:] if known else (3,)
+        return _plane((*head.size[1:], *channels), [(where[0], part) for where, part in known])
+    return tuple(
+        _plane(shape, [(where[i], part[i]) for where, part in known])
+        for i, shape in enumerate(shape_of(head).plane_shapes)
+    )
+
+
+def _plane(shape: tuple[int, ...], parts: list[tuple[tuple[slice, ...], np.ndarray]]) -> np.ndarray:
+    plane = np.full(shape, _MISSING, np.uint8)
+    for (_, *where), part in parts:
+        plane[tuple(where)] = part
+    return plane

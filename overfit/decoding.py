@@ -42,12 +42,18 @@ def base_of(data: bytes) -> Any:
 def decode(data: bytes) -> Any:
     """uint8 [height, width, 3], or [height, width] for grey; a clip has the frames before these.
 
-    One that was fitted in groups of frames is an `io.clip.Clip`, of 4:2:0 planes.
+    One of 4:2:0 samples is an `io.clip.Clip`.
 
     Raises UserError for anything but an intact .ovf file.
     """
     if clip_container.is_clip(data):
-        return np.stack(list(clip_decoding.decode_frames(io.BytesIO(data))))
+        head = clip_decoding.opened(io.BytesIO(data)).head
+        frames = clip_decoding.decode_frames(io.BytesIO(data))
+        if head.format == "rgb":
+            return np.stack(list(frames))
+        from overfit.io.clips import clip_of
+
+        return clip_of(frames, clip_decoding.shape_of(head))
     codec, sections = open_sections(data)
     base = base_of(data)
     return codec.reconstruct(codec.read(sections, base), base)

@@ -137,7 +137,7 @@ class Method(NamedTuple):
         carries; search is `engine.parameter_steps.search`.
     write(code, base) -> {section name: bytes}; read(list of sections, base) -> code: inverses.
         base here and below: `bases.base.Base` or None.
-    reconstruct(code, base) -> uint8 signal as the decoder shows it.
+    reconstruct(code, base) -> uint8 signal as the decoder shows it; of a 4:2:0 clip y, u, v.
     macs(shape, config) -> multiply-accumulates of the decoder per pixel, by component.
     describe(sections, base) -> {name: value}: what `overfit info` says about a file.
     presets: name -> config.
@@ -145,12 +145,12 @@ class Method(NamedTuple):
     first_phase(config) -> Phase, or None where a config needs none; None for a method without any.
     encoder: Encoder, or None for a method whose latents start as they do without a base.
     frames(sections, base) -> iterator of the uint8 frames of a clip, each as soon as the symbols
-        that it needs are decoded; None for a method without clips. Of groups: y, u, v of each.
+        that it needs are decoded; None for a method without clips. Of 4:2:0 clips: y, u, v of each.
     windows: windows(`io.clip.Clip` of RGB, seed, config) -> what one fit sees of a whole clip:
         arrays whose size does not grow with it; `quantize` gets the clip. None for other methods.
         Its params have no "latents", either, and its `frames` are tuples of one array each.
     groups: how it fits clips in groups of frames, and these only; None for a method that fits
-        images and parts of RGB clips. Its params have no "latents", so that it has no stage 2, and
+        images and patches of clips. Its params have no "latents", so that it has no stage 2, and
         `quantize` gives a part of the code that `write` takes.
     learned: how its bases are learned; None where their arrays are the params.
     variants: {name: settings} that `pretrain --variant` knows.

@@ -74,6 +74,7 @@ def split(data: bytes) -> list[bytes]:
 class Clip(NamedTuple):
     size: list[int]  # frames, height, width
     rate: Fraction
+    is_420: bool
     patches: list[tuple[list[int], list[int], list[bytes]]]  # start, size, sections
 
 
@@ -88,8 +89,12 @@ def clip(data: bytes) -> Clip:
     while position < end:
         number, position = varint(data, position)
         numbers.append(number)
-    require(len(numbers) >= 9 and min(numbers[1:9]) >= 1 and numbers[0] == 1, "impossible head")
-    size, side, patches = numbers[1:4], numbers[6:9], []
+    require(
+        len(numbers) >= 9 and min(numbers[1:9]) >= 1 and numbers[0] in (1, 9), "impossible head"
+    )
+    size, side, patches, is_420 = numbers[1:4], numbers[6:9], [], numbers[0] == 9
+    cut = [a for n, a in zip(size[1:], side[1:], strict=True) if a < n]
+    require(not is_420 or all(a % 2 == 0 for a in cut), "a patch begins between chroma samples")
     starts = [
         [t, y, x]
         for t in range(0, size[0], side[0])
@@ -104,7 +109,7 @@ def clip(data: bytes) -> Clip:
         inside = [min(a, n - b) for a, n, b in zip(side, size, start, strict=True)]
         patches.append((start, inside, split(body)))
         end += length
-    return Clip(size, Fraction(numbers[4], numbers[5]), patches)
+    return Clip(size, Fraction(numbers[4], numbers[5]), is_420, patches)
 
 
 class Header(NamedTuple):
@@ -131,6 +136,7 @@ class Header(NamedTuple):
     mask: int = 0
     per_frame: int = 1
     places: tuple[tuple[int, int], ...] = ()
+    is_420: bool = False
 
     def octave(self, grid: int) -> int:
         return self.first_octave + grid
@@ -191,14 +197,16 @@ def parse_header(data: bytes) -> Header:
     more = ()
     if is_clip:
         frame, mask, mask_grids, per_frame = take(6) - 1, take(3), take(4), take(1)
+        is_420, previous = previous == 0, -1 if previous == 0 else previous
         require(previous < 0 and upsampling != 4 and mask_grids >= 1, "not for clips")
+        require(not is_420 or channels == 3, "4:2:0 of one channel")
         require(frame <= 62 if mask else frame <= 6, "too wide a window")
         require(not mask or (mask <= 2 * frame + 1 and per_grid == 2), "impossible mask")
         masks = min(mask_grids, num_grids) if mask else 0
         places = tuple((take(7) - 63, take(7) - 63) for _ in range(masks))
         inside = all(-frame <= n <= frame + 1 - mask for place in places for n in place)
         require(inside, "a mask outside its window")
-        more = frame, mask, per_frame, places
+        more = frame, mask, per_frame, places, is_420
     return Header(
         is_clip, frames, width, height, channels, num_grids, first_octave, coarse_to_fine, q,
         context, previous, ("shared", "film", "separate")[per_grid], entropy_relu,
@@ -617,7 +625,7 @@ def upsampled(plane, grid: int, header: Header, arrays) -> list[list[float]]:
 
 
 def synthesize(planes, header: Header, arrays: dict[str, Array]):
-    """[channel][frame][row][column], 0 .. 255."""
+    """[channel][frame][row][column], 0 .. 255; of 4:2:0 the second and third channel halved."""
     total, height, width, channels = header.frames, header.height, header.width, header.channels
     relu, depth = header.synthesis_relu, len(header.synthesis_widths) + 1
     up = []
@@ -671,10 +679,24 @@ def synthesize(planes, header: Header, arrays: dict[str, Array]):
             [[line_of(o, t, y) for y in range(height)] for t in range(total)]
             for o in range(channels)
         ]
+    if header.is_420:
+        image = [image[0], *[[halved(frame) for frame in frames] for frames in image[1:]]]
     return [
         [[[round(255 * clamp(a, 0.0, 1.0)) for a in line] for line in frame] for frame in frames]
         for frames in image
     ]
+
+
+def halved(frame):
+    """Section 8, step 4."""
+
+    def mean(y: int, x: int) -> float:
+        rows = [frame[min(2 * y + dy, len(frame) - 1)] for dy in range(2)]
+        four = [row[min(2 * x + dx, len(row) - 1)] for row in rows for dx in range(2)]
+        return sum(clamp(a, 0.0, 1.0) for a in four) / 4
+
+    rows, columns = -(-len(frame) // 2), -(-len(frame[0]) // 2)
+    return [[mean(y, x) for x in range(columns)] for y in range(rows)]
 
 
 def along_time(frames, total: int, name: str):

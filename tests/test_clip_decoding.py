@@ -1,11 +1,13 @@
 """Whole clips: patches, one container, seeking, and what is left of a damaged file."""
 
+import dataclasses
 import io
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
+from overfit import decoding
 from overfit.clip_decoding import decode_frames
 from overfit.coding import clip_container, container
 from overfit.coding.clip_container import Head, Reader
@@ -14,7 +16,7 @@ from overfit.errors import UserError
 from overfit.io.patches import patches
 from overfit.methods.c3 import codec
 from overfit.methods.c3.architecture import parameter_shapes
-from overfit.methods.c3.config import C3Config, Entropy, Latents, Synthesis
+from overfit.methods.c3.config import C3Config, Entropy, Latents, Samples, Synthesis
 
 CONFIG = C3Config(
     latents=Latents(num_grids=3),
@@ -24,14 +26,14 @@ CONFIG = C3Config(
 HEAD = Head("c3", (8, 24, 32), Fraction(30000, 1001), (5, 16, 20))
 
 
-def random_code(size, seed):
+def random_code(size, seed, config=CONFIG):
     rng = np.random.default_rng(seed)
     parameters = {
         network: {n: quantize(rng.normal(0, 0.4, shape), 6) for n, shape in arrays.items()}
-        for network, arrays in parameter_shapes(CONFIG, 3).items()
+        for network, arrays in parameter_shapes(config, 3).items()
     }
-    latents = [rng.integers(-2, 3, shape, np.int32) for shape in CONFIG.latents.shapes(*size)]
-    return codec.Code(CONFIG, (3, *size), parameters, latents)
+    latents = [rng.integers(-2, 3, shape, np.int32) for shape in config.latents.shapes(*size)]
+    return codec.Code(config, (3, *size), parameters, latents)
 
 
 BOXES = patches(HEAD.size, HEAD.patch)
@@ -162,7 +164,7 @@ GOOD = (1, *HEAD.size, 30000, 1001, *HEAD.patch, *[50] * 8)
 
 @pytest.mark.parametrize(
     "i, value",
-    [(0, 9), *((i, 0) for i in range(1, 9)), *((i, 2**31) for i in (1, 2, 3))],
+    [(0, 5), (0, 13), (0, 17), *((i, 0) for i in range(1, 9)), *((i, 2**31) for i in (1, 2, 3))],
 )
 def test_forged_heads_are_refused(i, value):
     Reader(io.BytesIO(forged(GOOD)))
@@ -187,3 +189,65 @@ def test_an_image_is_no_clip_and_a_clip_no_image():
         Reader(io.BytesIO(image))
     with pytest.raises(UserError):
         container.method_of(DATA)
+
+
+# -- 4:2:0 -----------------------------------------------------------------------------------------
+
+YUV = dataclasses.replace(CONFIG, samples=Samples("yuv420"))
+YUV_HEAD = Head("c3", (4, 19, 27), Fraction(25), (3, 8, 16), "yuv420")
+YUV_BOXES = patches(YUV_HEAD.size, YUV_HEAD.patch)
+YUV_CODES = [random_code(patch.size, i, YUV) for i, patch in enumerate(YUV_BOXES)]
+YUV_SECTIONS = [list(codec.write(code).values()) for code in YUV_CODES]
+YUV_DATA = clip_container.pack(YUV_HEAD, YUV_SECTIONS)
+
+
+def test_a_420_clip_of_odd_size_comes_back_from_its_patches():
+    clip = decoding.decode(YUV_DATA)
+    assert clip.shape == ("yuv420", 4, 19, 27, 25)
+    assert [plane.shape for plane in clip.planes] == [(4, 19, 27), (4, 10, 14), (4, 10, 14)]
+    for box, code in zip(YUV_BOXES, YUV_CODES, strict=True):
+        part = codec.reconstruct(code)
+        for plane, where, expected in zip(clip.planes, box.of_planes("yuv420"), part, strict=True):
+            np.testing.assert_array_equal(plane[where], expected)
+    later = list(decode_frames(io.BytesIO(YUV_DATA), 2, 4))
+    for frame, *planes in zip(later, *(plane[2:] for plane in clip.planes), strict=True):
+        for ours, expected in zip(frame, planes, strict=True):
+            np.testing.assert_array_equal(ours, expected)
+
+
+def test_what_is_lost_of_a_420_clip_is_grey_in_all_planes():
+    whole, messages = decoding.decode(YUV_DATA), []
+    cut = YUV_DATA[: -len(container.join_sections(YUV_SECTIONS[-1])) - 10]  # the last two patches
+    saved = list(decode_frames(io.BytesIO(cut), lost=messages.append))
+    assert len(messages) == 2
+    for i, plane in enumerate(whole.planes):
+        expected = plane.copy()
+        for box in YUV_BOXES[-2:]:
+            expected[box.of_planes("yuv420")[i]] = 128
+        np.testing.assert_array_equal(np.stack([frame[i] for frame in saved]), expected)
+    messages.clear()
+    begin = len(YUV_DATA) - sum(len(container.join_sections(s)) + 4 for s in YUV_SECTIONS)
+    nothing = decode_frames(io.BytesIO(YUV_DATA[: begin + 10]), 0, 1, messages.append)
+    assert [(p.shape, set(p.ravel())) for p in next(nothing)] == [
+        ((19, 27), {128}), ((10, 14), {128}), ((10, 14), {128}),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("head, sections", [(HEAD, YUV_SECTIONS), (YUV_HEAD, SECTIONS)])
+def test_patches_of_other_samples_than_the_clip_are_refused(head, sections):
+    shape = codec.read_networks(sections[0]).shape[1:]
+    data = clip_container.pack(head._replace(size=shape, patch=shape), sections[:1])
+    with pytest.raises(UserError, match="patch 1 has other samples"):
+        list(decode_frames(io.BytesIO(data)))
+
+
+def test_420_patches_that_begin_between_chroma_samples_are_refused():
+    numbers = (9, 4, 19, 27, 25, 1, 3, 9, 16, *[50] * 12)
+    with pytest.raises(UserError, match="between samples"):
+        next(decode_frames(io.BytesIO(forged(numbers))))
+
+
+def test_420_has_three_channels():
+    code = random_code((2, 5, 6), 0)._replace(config=YUV, shape=(1, 2, 5, 6))
+    with pytest.raises(UserError, match="three channels"):
+        codec.read_networks([codec._write_header(code), b"", b""])

@@ -1,7 +1,7 @@
 """The .ovf file of a clip: patches that can be read one by one, and survive each other's damage.
 
     "OVF" | version * 16 | CRC-32 of the head (4) | length of what follows of the head, a varint
-    | method | frames, height, width | frame rate: numerator, denominator
+    | method, + 8 of 4:2:0 samples | frames, height, width | frame rate: numerator, denominator
     | frames, height, width of a patch | length of every patch, as varints
     | patches: CRC-32 (4), then for every section but the last its length, then the sections
 
@@ -27,6 +27,7 @@ from overfit.method import METHOD_IDS
 
 _FIRST = MAGIC + bytes([VERSION << 4])
 _CRC = 4  # bytes
+_YUV420 = 8  # more than the method's number: the samples are 4:2:0
 # They bound what a forged head can ask for.
 _MAX_FRAMES, _MAX_FRAME = 1 << 24, 1 << 26  # of a clip; pixels of a frame
 Size = tuple[int, int, int]  # frames, height, width
@@ -39,6 +40,7 @@ class Head(NamedTuple):
     size: Size
     fps: Fraction
     patch: Size  # those at the far ends of the clip may be smaller
+    format: str = "rgb"  # or "yuv420": the samples, as in `io.clip.Clip`
 
     @property
     def count(self) -> int:
@@ -55,7 +57,8 @@ def pack(head: Head, patches: list[list[bytes]]) -> bytes:
     assert len(patches) == head.count
     bodies = [_checksum(body) + body for body in map(join_sections, patches)]
     rate = head.fps.numerator, head.fps.denominator
-    numbers = (METHOD_IDS[head.method], *head.size, *rate, *head.patch, *map(len, bodies))
+    first = METHOD_IDS[head.method] + (_YUV420 if head.format == "yuv420" else 0)
+    numbers = (first, *head.size, *rate, *head.patch, *map(len, bodies))
     rest = b"".join(map(write_varint, numbers))
     rest = write_varint(len(rest)) + rest
     return b"".join([_FIRST, _checksum(_FIRST + rest), rest, *bodies])
@@ -114,13 +117,16 @@ def _read_head(file: BinaryIO) -> tuple[Head, list[int], int]:
             f"the head of the file says {frames} frames of {width}x{height} pixels, which no clip "
             "has: it is damaged"
         )
-    if numbers[0] not in names:
+    form = "yuv420" if numbers[0] & _YUV420 else "rgb"
+    name = names.get(numbers[0] ^ _YUV420 if form == "yuv420" else numbers[0])
+    if name is None:
         raise UserError(f"the clip is of method number {numbers[0]}, unknown to this version")
     head = Head(
-        names[numbers[0]],
+        name,
         (frames, height, width),
         Fraction(numerator, denominator),
         (patch[0], patch[1], patch[2]),
+        form,
     )
     if len(numbers) - 9 != head.count:
         raise UserError("the head of the file is damaged: it has another number of patches")

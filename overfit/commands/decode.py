@@ -50,17 +50,19 @@ def _clip(arguments, data: bytes) -> dict:
     import io
 
     from overfit import clip_decoding
-    from overfit.coding.clip_container import Reader
-    from overfit.io.clip_writers import check_clip_output, save_frames
+    from overfit.io.clip_writers import check_clip_output, save_frames, save_planes
 
-    check_clip_output(arguments.output, "rgb")
-    head = Reader(io.BytesIO(data)).head
+    head = clip_decoding.opened(io.BytesIO(data)).head
+    check_clip_output(arguments.output, head.format)
     start, stop = _range(arguments.frames, head.size[0])
     lost: list[str] = []
     frames = clip_decoding.decode_frames(
         io.BytesIO(data), start, stop, lost.append if arguments.salvage else None
     )
-    save_frames(arguments.output, frames)
+    if head.format == "rgb":
+        save_frames(arguments.output, frames)
+    else:
+        save_planes(arguments.output, clip_decoding.shape_of(head), frames)
     for sentence in lost:
         print(f"lost: {sentence}", file=sys.stderr)
     about = {"method": head.method, "frames": stop - start, "lost": lost}

@@ -59,14 +59,20 @@ def run(arguments) -> dict:
     from overfit.io.atomic import atomic_write
 
     codec = _method(arguments)
-    signal = _load(arguments, codec)
+    signal = _load(arguments)
     check_writable(arguments.output)
     prepare_jax()
     from overfit.display import display
+    from overfit.fitting.clips import as_fitted
     from overfit.fitting.encode import encode, forget
     from overfit.fitting.groups import Request
+    from overfit.io.clip import Clip
+    from overfit.method import has_latents
 
-    request = Request(signal, _options(arguments, codec))
+    options = _options(arguments, codec)
+    if isinstance(signal, Clip) and has_latents(codec):  # patches; the others convert
+        signal = as_fitted(signal, options)
+    request = Request(signal, options)
     with display(arguments.quiet) as show:
         (result,) = encode([request], show)
     with atomic_write(arguments.output) as file:
@@ -126,14 +132,13 @@ def _options(arguments, codec):
     )
 
 
-def _load(arguments, codec):
-    """The image, or the clip, as RGB unless the method takes 4:2:0 as it is."""
-    from overfit.io.clips import as_rgb, is_clip, load_clip
+def _load(arguments):
+    """The image, or the clip as it is."""
+    from overfit.io.clips import is_clip, load_clip
     from overfit.io.images import load_image
 
     if is_clip(arguments.input):
-        clip = load_clip(arguments.input, arguments.frames, arguments.size, arguments.fps)
-        return clip if codec.groups is not None else as_rgb(clip)
+        return load_clip(arguments.input, arguments.frames, arguments.size, arguments.fps)
     for name in ("frames", "patch", "size", "fps"):
         if getattr(arguments, name) is not None:
             raise UserError(f"--{name} is for clips, and '{arguments.input}' is an image")

@@ -40,7 +40,7 @@ class Target(NamedTuple):
     """What the search for lambda aims at; one of the two."""
 
     bpp: float | None = None  # bits per pixel of the whole file
-    psnr: float | None = None  # dB, of the decoded 8-bit image
+    psnr: float | None = None  # dB, of the decoded 8-bit image; of a 4:2:0 clip weighted 6:1:1
 
 
 class Options(NamedTuple):
@@ -128,7 +128,8 @@ class Fit(NamedTuple):
     codec: method.Method
     preset: str
     config: Any  # with the schedule
-    signal: Any  # uint8 [channels, (frames,) height, width], or a group of frames: arrays
+    # uint8 [channels, (frames,) height, width], y, u, v of a 4:2:0 clip, or a group of frames
+    signal: Any
     options: Options
     pixels: int  # of a clip in all frames
     candidates: tuple[library.Entry, ...] = ()  # bases to choose from; one, or none: see choice.py
@@ -245,7 +246,7 @@ class Group(NamedTuple):
 
 
 def traced(signal):
-    """A fit's signal as its method sees it: float32 in 0..1; groups of frames as they are."""
+    """A fit's signal as its method sees it: float32 in 0..1; several arrays as they are."""
     if isinstance(signal, np.ndarray):
         return jnp.asarray(signal, jnp.float32) / 255
     return jax.tree.map(jnp.asarray, signal)

@@ -51,7 +51,9 @@ def search_lambda(
     assert goal is not None
 
     def measure(about) -> float:
-        return np.log(about["bpp"]) if kind == "bpp" else about["psnr"]
+        if kind == "bpp":
+            return np.log(about["bpp"])
+        return about["psnr"] if about["psnr"] is not None else about["psnr_yuv"]
 
     wanted = np.log(goal) if kind == "bpp" else goal
     tolerance = _TOLERANCE[kind]

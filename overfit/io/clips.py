@@ -172,6 +172,14 @@ def _planes(samples: np.ndarray, shape: ClipShape) -> tuple[np.ndarray, ...]:
     )
 
 
+def clip_of(frames: Iterable[np.ndarray | tuple[np.ndarray, ...]], shape: ClipShape) -> Clip:
+    """A clip of decoded frames, kept as by `gathered`: RGB, or y, u, v each. shape: all of it."""
+    if shape.format == "rgb":
+        return Clip((gathered(cast(Iterable[np.ndarray], frames)),), shape.fps)
+    flat = (np.concatenate([plane.reshape(-1) for plane in frame]) for frame in frames)
+    return Clip(_planes(gathered(flat), shape), shape.fps)
+
+
 class _RawName(NamedTuple):
     """What is known of a raw file beside its name."""
 

@@ -3,9 +3,8 @@
 import itertools
 from typing import NamedTuple
 
-import numpy as np
-
 from overfit.errors import UserError
+from overfit.io.clip import Clip
 
 Size = tuple[int, int, int]  # frames, rows, columns
 
@@ -24,6 +23,14 @@ class Patch(NamedTuple):
     def slices(self) -> tuple[slice, ...]:
         """Of an array whose first axes are frames, rows and columns."""
         return tuple(slice(a, a + n) for a, n in zip(self.start, self.size, strict=True))
+
+    def of_planes(self, form: str) -> tuple[tuple[slice, ...], ...]:
+        """`slices` of each plane of a clip, "rgb" or "yuv420"."""
+        if form == "rgb":
+            return (self.slices,)
+        ends = [a + n for a, n in zip(self.start, self.size, strict=True)]
+        chroma = [slice(a // 2, -(-b // 2)) for a, b in zip(self.start[1:], ends[1:], strict=True)]
+        return self.slices, *2 * ((self.slices[0], *chroma),)
 
     @property
     def label(self) -> str:
@@ -49,6 +56,11 @@ def parse_size(text: str) -> Size:
     return frames, rows, columns
 
 
+def splits_chroma(clip: Size, size: Size) -> bool:
+    """Whether patches of that size would begin between two samples of 4:2:0 chroma."""
+    return any(part % 2 and part < n for n, part in zip(clip[1:], size[1:], strict=True))
+
+
 def patches(clip: Size, size: Size) -> list[Patch]:
     """The patches that cover a clip: in time first, then row by row; smaller ones at the far ends.
 
@@ -64,9 +76,8 @@ def patches(clip: Size, size: Size) -> list[Patch]:
     ]
 
 
-def cut(frames: np.ndarray, patch: Patch) -> np.ndarray:
-    """uint8 [T, H, W, channels] -> the patch as methods take it: [channels, frames, rows, columns].
-
-    A view: nothing is copied.
-    """
-    return np.moveaxis(frames[patch.slices], -1, 0)
+def cut(clip: Clip, patch: Patch) -> Clip:
+    """A patch as a clip: views, nothing is copied."""
+    slices = patch.of_planes(clip.format)
+    planes = tuple(plane[where] for plane, where in zip(clip.planes, slices, strict=True))
+    return clip._replace(planes=planes)

@@ -12,7 +12,7 @@ from typing import Any
 from overfit.fitting.clips import joined, patch_size, size_of
 from overfit.fitting.groups import Options
 from overfit.io.clip import Clip
-from overfit.io.patches import Patch, patches
+from overfit.io.patches import Patch, cut, patches
 from overfit.jobs.job import Job
 from overfit.jobs.measure import quality
 from overfit.jobs.records import decode_file
@@ -22,8 +22,8 @@ from overfit.sweeping.space import OBJECTIVES
 
 def patch_jobs(job: Job, clip: Clip) -> list[tuple[Job, Clip]]:
     """(job, signal) of every patch, in the order of the file."""
-    cut = patches(size_of(clip), patch_size(Options(**job.options)))
-    return [(_patch_job(job, patch), _patch_of(clip, patch)) for patch in cut]
+    boxes = patches(size_of(clip), patch_size(Options(**job.options)))
+    return [(_patch_job(job, patch), cut(clip, patch)) for patch in boxes]
 
 
 def _patch_job(job: Job, patch: Patch) -> Job:
@@ -33,11 +33,6 @@ def _patch_job(job: Job, patch: Patch) -> Job:
         file=f"{stem}{patch.label}{extension}",
         options=job.options | {"patch": patch.size},
     )
-
-
-def _patch_of(clip: Clip, patch: Patch) -> Clip:
-    """A patch as a clip: views, nothing is copied."""
-    return Clip(tuple(plane[patch.slices] for plane in clip.planes), clip.fps)
 
 
 def result(

@@ -132,6 +132,23 @@ def test_an_old_clip_in_groups_decodes_to_the_same_symbols_and_frames():
     assert psnr(decoded.planes[0], as_yuv420(Clip((moving(),), Fraction(25))).planes[0]) > 20
 
 
+def odd() -> Clip:
+    """`moving` in 4:2:0, of 31x23 pixels."""
+    return as_yuv420(Clip((moving()[:, :23, :31],), Fraction(25)))
+
+
+def test_an_old_420_clip_decodes_to_the_same_symbols_and_frames():
+    data = (FOLDER / "clip-yuv420.ovf").read_bytes()
+    assert symbols(data) == json.loads(PINS.read_text())["clip-yuv420"]
+    decoded = decoding.decode(data)
+    assert decoded.shape == odd().shape
+    expected = np.asarray(Image.open(FOLDER / "clip-yuv420.png"))
+    assert np.abs(_luma(decoded).astype(int) - expected).max() <= 1
+    for plane, original in zip(decoded.planes, odd().planes, strict=True):
+        assert psnr(plane, original) > 20
+    assert len(data) < 3000 and decoding.info(data)["patches"] == 2
+
+
 def _luma(clip: Clip) -> np.ndarray:
     """Its frames one below the other."""
     return clip.planes[0].reshape(-1, clip.width)
@@ -139,7 +156,7 @@ def _luma(clip: Clip) -> np.ndarray:
 
 def make() -> None:
     """Makes all files, or those named on the command line."""
-    chosen = sys.argv[1:] or [*PRESETS, *CLIPS, "based", "groups"]
+    chosen = sys.argv[1:] or [*PRESETS, *CLIPS, "clip-yuv420", "based", "groups"]
     pins = json.loads(PINS.read_text()) if PINS.exists() else {}
     for name in chosen:
         data = MAKERS.get(name, _image)(name)
@@ -169,6 +186,12 @@ def _whole_clip(name: str) -> bytes:
     changes |= {"synthesis.per_frame": name == "clip-separate", "synthesis.widths": (12, 12)}
     preset = name.replace("clip", "c3-uvg")
     return overfit.encode(moving(), preset=preset, lmbda=1e-3, steps=400, set=changes)
+
+
+def _yuv420_clip(name: str) -> bytes:
+    changes = {"latents.num_grids": 3, "entropy.frame": 1, "entropy.context": 2}
+    changes |= {"samples.format": "yuv420", "synthesis.widths": (12, 12)}
+    return overfit.encode(odd(), lmbda=1e-3, steps=400, patch=(4, 24, 16), set=changes)
 
 
 def _based(name: str) -> bytes:
@@ -203,6 +226,7 @@ MAKERS = {
     "clip": _clip,
     "clip-shared": _whole_clip,
     "clip-separate": _whole_clip,
+    "clip-yuv420": _yuv420_clip,
     "based": _based,
     "groups": _groups,
 }

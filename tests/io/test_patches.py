@@ -1,10 +1,13 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from overfit.errors import UserError
-from overfit.io.patches import cut, parse_size, patches, size_for
+from overfit.io.clip import Clip, ClipShape
+from overfit.io.patches import cut, parse_size, patches, size_for, splits_chroma
 
 SIZES = st.tuples(*[st.integers(1, 7)] * 3)
 
@@ -35,12 +38,34 @@ def test_300_frames_of_uvg_make_as_many_patches_as_in_the_paper(lmbda, size, cou
     assert len(patches((300, 1080, 1920), size)) == count
 
 
-def test_a_patch_is_cut_as_methods_take_it():
+def test_a_patch_is_cut_without_a_copy():
     frames = np.random.default_rng(0).integers(0, 256, (5, 7, 9, 3), np.uint8)
     patch = patches((5, 7, 9), (2, 4, 5))[-1]
-    part = cut(frames, patch)
-    np.testing.assert_array_equal(part, frames[4:, 4:, 5:].transpose(3, 0, 1, 2))
-    assert part.base is not None
+    part = cut(Clip((frames,), Fraction(25)), patch)
+    np.testing.assert_array_equal(part.planes[0], frames[4:, 4:, 5:])
+    assert part.planes[0].base is not None
+
+
+@given(SIZES, SIZES)
+def test_patches_of_420_clips_cover_every_plane_once(clip, size):
+    size = size[0], 2 * size[1], 2 * size[2]
+    assert not splits_chroma(clip, size)
+    shape = ClipShape("yuv420", *clip, Fraction(25))
+    counts = [np.zeros((clip[0], *plane), int) for plane in shape.plane_shapes]
+    for patch in patches(clip, size):
+        part = ClipShape("yuv420", *patch.size, Fraction(25))
+        for count, where, plane in zip(
+            counts, patch.of_planes("yuv420"), part.plane_shapes, strict=True
+        ):
+            assert count[where].shape == (patch.size[0], *plane)
+            count[where] += 1
+    assert all((count == 1).all() for count in counts)
+
+
+def test_a_patch_that_begins_between_chroma_samples_is_noticed():
+    assert splits_chroma((4, 9, 8), (4, 5, 8)) and splits_chroma((4, 8, 9), (4, 8, 3))
+    # The clip's own odd sizes are none of a patch's beginning.
+    assert not splits_chroma((4, 9, 7), (3, 9, 7)) and not splits_chroma((4, 9, 7), (4, 11, 15))
 
 
 def test_sizes_are_read_or_refused_with_an_example():

@@ -39,6 +39,8 @@ def check_rank(size: tuple[int, ...], config: C3Config) -> None:
     size: (height, width) or (frames, height, width).
     """
     entropy, synthesis = config.entropy, config.synthesis
+    if len(size) == 2 and config.samples.format != "rgb":
+        raise UserError("images are RGB or grey: set samples.format=rgb")
     if len(size) == 2 and (entropy.frame >= 0 or not synthesis.per_frame):
         raise UserError(
             "an image has one frame only: set entropy.frame=-1 and synthesis.per_frame=true, or "

@@ -27,9 +27,10 @@ from overfit.methods.c3.config import (
     C3Config,
     Entropy,
     Latents,
+    Samples,
     Synthesis,
 )
-from overfit.methods.c3.synthesis import synthesize, synthesize_clip
+from overfit.methods.c3.synthesis import Planes, synthesize, synthesize_clip
 
 MAX_PIXELS, MAX_SIDE = (
     1 << 25,
@@ -51,12 +52,14 @@ _ORDERS = ("fine_to_coarse", "coarse_to_fine")
 _PER_GRID = ("shared", "film", "separate")
 _ACTIVATIONS = ("gelu", "relu")
 _UPSAMPLINGS = ("bilinear", "nearest", "bicubic", "lanczos3", "learned")
+_CARRIED = ("samples.format",)  # of the settings that are not those of the model
+_FORMATS = ("rgb", "yuv420")  # of a clip, in the place of `previous`
 _CLIP = 0, 0  # in the place of an image's size: that of a clip follows
 _MASK_ORIGIN = MAX_MASK_REACH + 1  # what a coordinate of a mask is counted from
 
 
-def _fields(config: C3Config, channels: int) -> list[tuple[int, int]]:
-    """(value, bits) of every field of the architecture, in file order; see `_parse`."""
+def _fields(config: C3Config, channels: int, clip: bool) -> list[tuple[int, int]]:
+    """(value, bits) of every field of the architecture, in file order; see `_read_header`."""
     latents, entropy, synthesis = config.latents, config.entropy, config.synthesis
     fields = [
         (0 if channels == 1 else 1, 1),
@@ -65,7 +68,7 @@ def _fields(config: C3Config, channels: int) -> list[tuple[int, int]]:
         (_ORDERS.index(latents.order), 1),
         (round(latents.q_step * Q_STEP_UNITS), 8),
         (entropy.context, 3),
-        (entropy.previous + 1, 3),
+        (_FORMATS.index(config.samples.format) if clip else entropy.previous + 1, 3),
         (_PER_GRID.index(entropy.per_grid), 2),
         (_ACTIVATIONS.index(entropy.activation), 1),
         (entropy.log_scale_shift, 4),
@@ -92,7 +95,7 @@ def _clip_fields(code: Code) -> list[tuple[int, int]]:
 
 def _write_header(code: Code) -> bytes:
     channels, *size = code.shape
-    fields = _fields(code.config, channels)
+    fields = _fields(code.config, channels, len(size) == 3)
     if len(size) == 3:
         fields += _clip_fields(code)
         size = [*_CLIP, *size]
@@ -163,7 +166,12 @@ def _read_header(data: bytes) -> Code:
     channels = 3 if bits.take(1) else 1
     num_grids, first_octave, order = bits.take(4), bits.take(4), bits.choose(1, _ORDERS)
     q_step = bits.take(8) / Q_STEP_UNITS
-    context, previous, per_grid = bits.take(3), bits.take(3) - 1, bits.choose(2, _PER_GRID)
+    context, previous, form = bits.take(3), -1, "rgb"
+    if len(size) == 3:
+        form = bits.choose(3, _FORMATS)
+    else:
+        previous = bits.take(3) - 1
+    per_grid = bits.choose(2, _PER_GRID)
     entropy_activation, log_scale_shift = bits.choose(1, _ACTIVATIONS), bits.take(4)
     synthesis_activation, upsampling = bits.choose(1, _ACTIVATIONS), bits.choose(3, _UPSAMPLINGS)
     residual_layers, *depths = bits.take(3), bits.take(3), bits.take(3)
@@ -185,10 +193,13 @@ def _read_header(data: bytes) -> Code:
             synthesis=Synthesis(
                 synthesis_widths, residual_layers, synthesis_activation, upsampling, per_frame
             ),
+            samples=Samples(form),
         )  # fmt: skip
         check_rank(size, config)
     except (ValueError, UserError) as error:
         raise UserError(f"the file's header is damaged: {error}") from error
+    if form == "yuv420" and channels != 3:
+        raise UserError("the file's header is damaged: a 4:2:0 clip has three channels")
     masks = tuple(
         (_read_place(bits, config), _read_place(bits, config)) for _ in range(num_masks(config))
     )
@@ -277,24 +288,28 @@ def read(sections: list[bytes], base=None) -> Code:
     return code
 
 
-def reconstruct(code: Code, base=None) -> np.ndarray:
-    """uint8 [(frames,) height, width, 3], without the last axis for a grey signal."""
+def reconstruct(code: Code, base=None) -> np.ndarray | Planes:
+    """uint8 [(frames,) height, width, 3], without the last axis for a grey signal; or y, u, v of
+    a 4:2:0 clip, uint8 [frames, rows, columns]."""
     del base
     weights = {name: array.value() for name, array in code.parameters["synthesis"].items()}
     if len(code.shape) == 4:
         known = itertools.repeat(code.latents, code.shape[1])
-        return np.stack(
-            [_shown(x) for x in synthesize_clip(weights, known, code.shape, code.config)]
-        )
+        shown = [_shown(x) for x in synthesize_clip(weights, known, code.shape, code.config)]
+        if isinstance(shown[0], tuple):
+            return tuple(np.stack(planes) for planes in zip(*shown, strict=True))
+        return np.stack(shown)
     return _shown(synthesize(weights, code.latents, code.shape, code.config))
 
 
-def _shown(image: np.ndarray) -> np.ndarray:
+def _shown(image: np.ndarray | Planes) -> np.ndarray | Planes:
     """[channels, height, width] as [height, width, 3], or [height, width] for grey."""
+    if isinstance(image, tuple):
+        return image
     return image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
 
 
-def frames(sections: list[bytes], base=None) -> Iterator[np.ndarray]:
+def frames(sections: list[bytes], base=None) -> Iterator[np.ndarray | Planes]:
     """The frames of a clip, each as soon as its latents are decoded: uint8 as by `reconstruct`.
 
     Raises UserError on damaged data, at the frame that needs them.
@@ -321,6 +336,6 @@ def describe(sections: list[bytes], base=None) -> dict:
         "settings": {
             path: value
             for path, value in settings.paths(code.config).items()
-            if path.split(".")[0] in ("latents", "entropy", "synthesis")
+            if path.split(".")[0] in ("latents", "entropy", "synthesis") or path in _CARRIED
         },
     }

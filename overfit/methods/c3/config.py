@@ -105,6 +105,21 @@ class Synthesis:
 
 
 @dataclass(frozen=True)
+class Samples:
+    """What the synthesis gives."""
+
+    format: Literal["rgb", "yuv420"] = "rgb"  # yuv420: of 4:2:0 clips, as they are
+    weights: tuple[float, ...] = (6.0, 1.0, 1.0)  # of the squared errors of Y, U and V in the fit
+
+    def __post_init__(self):
+        if len(self.weights) != 3 or min(self.weights) < 0 or not 0 < sum(self.weights) < 1e6:
+            raise ValueError(
+                f"samples: weights must be three numbers for Y, U, V, none negative and not all 0, "
+                f"not {self.weights}"
+            )
+
+
+@dataclass(frozen=True)
 class Start:
     """What a fit starts from."""
 
@@ -145,6 +160,7 @@ class C3Config:
     synthesis: Synthesis = field(default_factory=Synthesis)
     fit: Fit = field(default_factory=Fit)
     start: Start = field(default_factory=Start)
+    samples: Samples = field(default_factory=Samples)
 
 
 def _check_widths(what: str, widths: tuple[int, ...]) -> None:

@@ -2,7 +2,7 @@
 
 Its exact integer twin, which files are made with, is codec.py; tests hold the two together.
 Shapes: signal [channels, height, width], or [channels, frames, height, width] of a clip, float32
-in [0, 1]; params is a dict of
+in [0, 1], or y, u, v of a 4:2:0 clip (samples.py); params is a dict of
     latents   [num_latents]: all grids one after the other, finest first, each row by row
     entropy   {w0, b0, ...}, a leading grid axis on every array if per_grid is "separate",
               and {scale0, shift0, ...} [grids, width] if it is "film"; with a context in the frame
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from overfit.method import Anneal, Aux
-from overfit.methods.c3 import analysis, frame_context
+from overfit.methods.c3 import analysis, frame_context, samples
 from overfit.methods.c3.architecture import (
     causal_offsets,
     check_rank,
@@ -97,7 +97,7 @@ def init(key, signal, base, config: C3Config, whole_window: bool = False):
     Raises UserError for a signal that no file can hold, or that the settings are not for, before
     anything is fitted.
     """
-    channels, *size = signal.shape
+    channels, *size = samples.shape_of(signal)
     check_size(*size)
     check_rank(tuple(size), config)
     latents = jnp.zeros(sum(map(math.prod, config.latents.shapes(*size))))
@@ -110,7 +110,7 @@ def init(key, signal, base, config: C3Config, whole_window: bool = False):
     synthesis = _layers(key_synthesis, synthesis_sizes(config, channels))
     if config.start.mean_color:
         last = f"b{len(config.synthesis.widths)}"
-        synthesis[last] = jnp.mean(signal.reshape(channels, -1), axis=1)
+        synthesis[last] = samples.mean_color(signal)
     for i in range(config.synthesis.residual_layers):
         synthesis[f"residual_w{i}"] = jnp.zeros((channels, residual_taps(config) * channels))
         synthesis[f"residual_b{i}"] = jnp.zeros(channels)
@@ -317,13 +317,14 @@ def loss(params, base, signal, key, anneal: Anneal, lmbda, config: C3Config):
 
     With a base the rate also has what the networks' changes cost.
     """
-    size = signal.shape[1:]
+    shape = samples.shape_of(signal)
+    size = shape[1:]
     shapes = config.latents.shapes(*size)
     in_bins = quantized(params["latents"], shapes, key, anneal, config)
     bits = latent_bits(params["entropy"], in_bins, shapes, config, params.get("masks"))
     planes = split(config.latents.q_step * in_bins, shapes)
-    image = synthesize(params["synthesis"], planes, signal.shape, config)
-    distortion = jnp.mean(jnp.square(image - signal))
+    shown = samples.planes_shown(synthesize(params["synthesis"], planes, shape, config), config)
+    distortion = samples.distortion(shown, samples.planes_of(signal), config)
     cost = distortion + lmbda * bits / math.prod(size)
     if base is not None:
         cost += lmbda * network_bits(params, base) / math.prod(size)

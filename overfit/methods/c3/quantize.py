@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from overfit.coding import integer_network, parameters
-from overfit.methods.c3 import model
+from overfit.methods.c3 import model, samples
 from overfit.methods.c3.architecture import is_bias, parameter_shapes
 from overfit.methods.c3.codec import Code
 from overfit.methods.c3.config import C3Config
@@ -27,12 +27,14 @@ def _rates(candidates, latents_in_bins, masks, shapes, config: C3Config):
 
 @functools.partial(jax.jit, static_argnames=("shapes", "config"))
 def _distortions(candidates, latents_in_bins, signal, shapes, config: C3Config):
-    """MSE of the 8-bit image under each of a stack of synthesis networks: [candidates]."""
+    """Of the 8-bit image under each of a stack of synthesis networks: [candidates]."""
     planes = model.split(config.latents.q_step * latents_in_bins, shapes)
+    shape, original = samples.shape_of(signal), samples.planes_of(signal)
 
     def distortion(weights):
-        image = model.synthesize(weights, planes, signal.shape, config)
-        return jnp.mean(jnp.square(jnp.round(255 * image) / 255 - signal))
+        image = model.synthesize(weights, planes, shape, config)
+        shown = [jnp.round(255 * plane) / 255 for plane in samples.planes_shown(image, config)]
+        return samples.distortion(tuple(shown), original, config)
 
     return jax.lax.map(distortion, candidates)
 
@@ -48,7 +50,7 @@ def quantize(params, base, signal, lmbda: float, config: C3Config, search) -> Co
     search: `engine.parameter_steps.search`. The entropy network changes only the rate of the
     latents and the synthesis only the distortion, so that they are searched one after the other.
     """
-    channels, *size = signal.shape
+    channels, *size = samples.shape_of(signal)
     shapes = config.latents.shapes(*size)
     in_bins, masks = _rounded(params["latents"], shapes, config), params.get("masks")
     per_bit = lmbda / math.prod(size)

@@ -16,6 +16,7 @@ from overfit.methods.c3.config import C3Config
 from overfit.methods.c3.latent_coding import steps
 from overfit.nn.resize import resize_matrix
 
+Planes = tuple[np.ndarray, ...]  # uint8 y, u, v of a 4:2:0 frame
 _BAND = 1 << 14  # pixels whose activations are held at once, about a second-level cache
 
 
@@ -96,9 +97,11 @@ def _convolved(w: np.ndarray, b: np.ndarray, x: np.ndarray) -> np.ndarray:
 def _bands(height: int, width: int, halo: int) -> Iterator[tuple[slice, slice, slice]]:
     """(rows of a band, the same with the rows around it, where the former are in the latter).
 
-    Every convolution spoils a row at a cut: a band carries `halo` more on either side.
+    Every convolution spoils a row at a cut: a band carries `halo` more on either side. Bands begin
+    at even rows, so that none cuts a sample of 4:2:0 chroma.
     """
-    rows = max(4 * halo, _BAND // width, 1)
+    rows = max(4 * halo, _BAND // width, 2)
+    rows += rows % 2
     for start in range(0, height, rows):
         stop = min(height, start + rows)
         first = max(0, start - halo)
@@ -110,6 +113,19 @@ def _pixels(x: np.ndarray) -> np.ndarray:
     """Levels 0 to 255, uint8."""
     x = np.nan_to_num(x, nan=0.0)
     return np.rint(np.clip(x, 0, 1) * np.float32(255)).astype(np.uint8)
+
+
+def _subsampled(x: np.ndarray) -> Planes:
+    """y, u, v of a 4:2:0 frame, uint8, from three channels at full resolution.
+
+    A sample of u or v is the mean of 2x2 values within 0..1, edges repeated where a size is odd.
+    """
+    height, width = x.shape[1:]
+    x = np.clip(np.nan_to_num(x, nan=0.0), 0, 1)
+    around = np.pad(x[1:], ((0, 0), (0, height % 2), (0, width % 2)), mode="edge")
+    rows = around[:, ::2] + around[:, 1::2]
+    chroma = np.float32(0.25) * (rows[..., ::2] + rows[..., 1::2])
+    return _pixels(x[0]), _pixels(chroma[0]), _pixels(chroma[1])
 
 
 def _synthesized(
@@ -157,17 +173,20 @@ def synthesize(weights, latents: list[np.ndarray], shape, config: C3Config) -> n
 
 def synthesize_clip(
     weights, known: Iterator[list[np.ndarray]], shape, config: C3Config
-) -> Iterator[np.ndarray]:
-    """The frames of a clip, uint8 [channels, height, width], each as soon as it can be shown.
+) -> Iterator[np.ndarray | Planes]:
+    """The frames of a clip, each as soon as it can be shown: uint8 [channels, height, width], or
+    the planes of a 4:2:0 one.
 
     known: the latents [frames, rows, columns] in bins after every step of
     `latent_coding.code_steps`; no more steps are taken than a frame needs.
     """
     channels, _, height, width = shape
+    is_rgb = config.samples.format == "rgb"
     planes = _interpolated(known, shape, config)
     if config.synthesis.per_frame:
+        show = synthesize if is_rgb else _synthesize_planes
         for latents in planes:
-            yield synthesize(weights, latents, (channels, height, width), config)
+            yield show(weights, latents, (channels, height, width), config)
         return
     frames = (_raw(weights, latents, (channels, height, width), config) for latents in planes)
     for i in range(config.synthesis.residual_layers):
@@ -175,7 +194,15 @@ def synthesize_clip(
         last = i == config.synthesis.residual_layers - 1
         activate = None if last else ACTIVATIONS[config.synthesis.activation]
         frames = _residual_volume(*layer, frames, activate)
-    yield from map(_pixels, frames)
+    yield from map(_pixels if is_rgb else _subsampled, frames)
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _synthesize_planes(weights, latents: list[np.ndarray], shape, config: C3Config) -> Planes:
+    """`synthesize` of a 4:2:0 frame."""
+    layers = config.synthesis.residual_layers
+    bands = [_subsampled(x) for _, x in _synthesized(weights, latents, shape, config, layers)]
+    return tuple(map(np.concatenate, zip(*bands, strict=True)))
 
 
 def _interpolated(

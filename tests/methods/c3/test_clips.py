@@ -18,11 +18,19 @@ from overfit.coding.parameters import quantize
 from overfit.engine import fit, parameter_steps
 from overfit.engine.schedule import Schedule
 from overfit.errors import UserError
-from overfit.methods.c3 import codec, frame_context, latent_coding, masks, model
+from overfit.methods.c3 import codec, frame_context, latent_coding, masks, model, samples
 from overfit.methods.c3.architecture import entropy_sizes, num_masks, parameter_shapes
 from overfit.methods.c3.codec import Code
 from overfit.methods.c3.complexity import macs
-from overfit.methods.c3.config import CLIP_PRESETS, KODAK, C3Config, Entropy, Latents, Synthesis
+from overfit.methods.c3.config import (
+    CLIP_PRESETS,
+    KODAK,
+    C3Config,
+    Entropy,
+    Latents,
+    Samples,
+    Synthesis,
+)
 from overfit.metrics.psnr import psnr
 from overfit.nn import distributions
 
@@ -130,6 +138,7 @@ def test_a_mask_is_put_where_the_weights_are_largest():
         ({"synthesis.per_frame": False}, (3, 8, 8)),
         ({"entropy.previous": 1}, (3, 4, 8, 8)),
         ({"synthesis.upsampling": "learned"}, (3, 4, 8, 8)),
+        ({"samples.format": "yuv420"}, (3, 8, 8)),
     ],
 )
 def test_settings_of_images_and_clips_are_not_mixed(setting, signal):
@@ -256,12 +265,64 @@ def test_the_decoder_shows_what_the_fit_sees(name):
     assert np.abs(decoded / 255 - np.asarray(clip)).max() <= 0.5 / 255 + 1e-4
 
 
-@pytest.mark.parametrize("name", ["c3-uvg-masked", "3x3x3"])
-def test_bands_of_rows_join_without_a_seam(name, monkeypatch):
-    code = random_code(CONFIGS[name], (3, 3, 61, 8))
+YUV = settings.override(CLIP_PRESETS["c3-uvg-shared"], {"samples.format": "yuv420"})
+YUV_VOLUME = settings.override(YUV, {"synthesis.per_frame": "false"})
+
+
+@pytest.mark.parametrize("config", [YUV, YUV_VOLUME], ids=["3x3", "3x3x3"])
+@pytest.mark.parametrize("size", [(5, 21, 36), (1, 1, 1), (2, 40, 1)], ids=str)
+def test_420_clips_come_back_as_the_fit_sees_them(config, size):
+    code = random_code(config, (3, *size), seed=4)
+    sections = sections_of(code)
+    again = codec.read(sections)
+    assert again.config.samples.format == "yuv420" and again.shape == code.shape
+    for plane, original in zip(again.latents, code.latents, strict=True):
+        np.testing.assert_array_equal(plane, original)
+    decoded = codec.reconstruct(again)
+    frames, height, width = size
+    chroma = (frames, -(-height // 2), -(-width // 2))
+    assert [plane.shape for plane in decoded] == [size, chroma, chroma]
+    for i, frame in enumerate(codec.frames(sections)):
+        for plane, expected in zip(frame, decoded, strict=True):
+            np.testing.assert_array_equal(plane, expected[i])
+    weights = {n: jnp.asarray(a.value()) for n, a in code.parameters["synthesis"].items()}
+    planes = [jnp.asarray(p, jnp.float32) * np.float32(config.latents.q_step) for p in code.latents]
+
+    def shown(weights, planes):
+        return samples.planes_shown(model.synthesize(weights, planes, code.shape, config), config)
+
+    for plane, expected in zip(decoded, jit(shown)(weights, planes), strict=True):
+        assert np.abs(plane / 255 - np.asarray(expected)).max() <= 0.5 / 255 + 1e-4
+
+
+def test_what_is_lost_of_luma_and_chroma_is_weighed():
+    config = settings.override(YUV, {"samples.weights": "4,1,3"})
+    clip = tuple(
+        np.full(shape, level, np.uint8)
+        for shape, level in (((2, 3, 5), 10), ((2, 2, 3), 20), ((2, 2, 3), 40))
+    )
+    assert samples.shape_of(clip) == (3, 2, 3, 5)
+    np.testing.assert_allclose(samples.mean_color(clip), np.array([10, 20, 40]) / 255, rtol=1e-6)
+    black = samples.planes_shown(jnp.zeros((3, 2, 3, 5)), config)
+    found = samples.distortion(black, samples.planes_of(clip), config)
+    assert float(found) == pytest.approx((4 * 10**2 + 20**2 + 3 * 40**2) / 8 / 255**2)
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (1.0, -1.0, 1.0), (0.0, 0.0, 0.0)])
+def test_weights_that_mean_nothing_are_refused(weights):
+    with pytest.raises(ValueError, match="weights"):
+        Samples("yuv420", weights)
+
+
+@pytest.mark.parametrize(
+    "config", [CONFIGS["c3-uvg-masked"], VOLUME, YUV], ids=["3x3", "3x3x3", "4:2:0"]
+)
+def test_bands_of_rows_join_without_a_seam(config, monkeypatch):
+    code = random_code(config, (3, 3, 61, 8))
     whole = codec.reconstruct(code)
     monkeypatch.setattr("overfit.methods.c3.synthesis._BAND", 7 * 8)
-    assert np.abs(codec.reconstruct(code).astype(int) - whole).max() <= 1
+    for plane, expected in zip(codec.reconstruct(code), whole, strict=True):
+        assert np.abs(plane.astype(int) - expected).max() <= 1
 
 
 @pytest.mark.parametrize("total", [1, 2, 30, 60, 75])
