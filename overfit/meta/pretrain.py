@@ -125,7 +125,7 @@ class _Data(NamedTuple):
 def _data(recipe: method.Pretraining, config, instances: Sequence[Instance]) -> _Data:
     """Raises UserError where nothing is large or long enough."""
     shapes = [recipe.crops(step, config) for step in (0, config.training.steps - 1)]
-    frames, size = max(shapes)
+    frames, size = map(max, zip(*shapes, strict=True))
     if frames:
         known = footage.load(instances, size, frames)
         return _Data(

@@ -5,9 +5,23 @@ Tables are logarithms to base 2, [trade-offs, channels], from small files to lar
 JAX arrays alike.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 RATE_UNITS = 16  # positions of a rate between two trade-offs, as files have them
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Settings: the trade-offs that one base serves."""
+
+    lmbdas: tuple[float, ...]  # MSE per bit per pixel, falling
+
+    def __post_init__(self):
+        falling = all(a > b > 0 for a, b in zip(self.lmbdas, self.lmbdas[1:], strict=False))
+        if not 1 <= len(self.lmbdas) <= 8 or not falling or self.lmbdas[0] <= 0:
+            raise ValueError(f"rates: lmbdas must be 1 to 8 falling numbers, not {self.lmbdas}")
 
 
 def initial(lmbdas, channels: int, first: float = 2.0) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from overfit.coding import integer_layers, laplace, update_prior
 from overfit.coding.container import read_varint, write_varint
 from overfit.coding.parameters import Change, Prior, Quantized
 from overfit.errors import UserError
+from overfit.methods import pretrained
 from overfit.methods.reference import latent_coding, networks
 from overfit.methods.reference.architecture import (
     HYPER_STRIDE,
@@ -49,20 +50,8 @@ class Code(NamedTuple):
 
 
 def configuration(base: Base | None) -> ReferenceConfig:
-    """What a base was trained for.
-
-    Raises:
-      UserError: there is no base, or its arrays are not those of its settings.
-    """
-    if base is None:
-        raise UserError("a file of method reference needs the base that it was made with")
-    try:
-        config = settings.override(ReferenceConfig(), base.settings)
-    except ValueError as error:
-        raise UserError(f"the base is damaged: {error}") from error
-    if base.shapes() != parameter_shapes(config):
-        raise UserError("the base is damaged: its arrays are not those of its settings")
-    return config
+    """What a base was trained for; raises UserError for none, and for a damaged one."""
+    return pretrained.configuration(base, ReferenceConfig(), parameter_shapes, "reference")
 
 
 def belongs(path: str, subset: str) -> bool:

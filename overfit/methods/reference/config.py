@@ -8,6 +8,8 @@ img-comp-reference) is followed instead, the field says so.
 from dataclasses import dataclass, field
 from typing import Literal
 
+from overfit.nn.gains import Rates
+
 Adapt = Literal["auto", "latents", "igsdn", "last", "adapter", "all"]
 
 
@@ -45,23 +47,6 @@ class Entropy:
         """Sources of information, one parameter network each, in their order."""
         more = (("reference", self.reference), ("hyperprior", self.hyperprior))
         return ("context", *(name for name, used in more if used))
-
-
-@dataclass(frozen=True)
-class Rates:
-    """The trade-offs that one base serves.
-
-    The paper trains a network per trade-off. Here the latents have a gain per channel and trade-off
-    (Cui et al., "Asymmetric gained deep image compression", CVPR 2021), and those between are
-    interpolated; a single one is the paper's.
-    """
-
-    lmbdas: tuple[float, ...] = (8e-3, 3e-3, 1.1e-3, 4e-4)  # MSE per bit per pixel, falling
-
-    def __post_init__(self):
-        falling = all(a > b > 0 for a, b in zip(self.lmbdas, self.lmbdas[1:], strict=False))
-        if not 1 <= len(self.lmbdas) <= 8 or not falling or self.lmbdas[0] <= 0:
-            raise ValueError(f"rates: lmbdas must be 1 to 8 falling numbers, not {self.lmbdas}")
 
 
 @dataclass(frozen=True)
@@ -112,7 +97,8 @@ class ReferenceConfig:
 
     transform: Transform = field(default_factory=Transform)
     entropy: Entropy = field(default_factory=Entropy)
-    rates: Rates = field(default_factory=Rates)
+    # The paper trains a network per trade-off: a single one. Several have gains instead.
+    rates: Rates = field(default_factory=lambda: Rates((8e-3, 3e-3, 1.1e-3, 4e-4)))
     training: Training = field(default_factory=Training)
     fit: Fit = field(default_factory=Fit)
     # Of coding. Both code the same latents; the wavefront decodes several positions at a time, and

@@ -19,6 +19,7 @@ from overfit.coding.container import read_varint, write_varint
 from overfit.coding.parameters import Change, Prior
 from overfit.errors import UserError
 from overfit.io.clip import ClipShape
+from overfit.methods import pretrained
 from overfit.methods.stat_ssf import frame_coding
 from overfit.methods.stat_ssf.architecture import belongs, padded, parameter_shapes
 from overfit.methods.stat_ssf.complexity import macs
@@ -42,20 +43,8 @@ class Code(NamedTuple):
 
 
 def configuration(base: Base | None) -> StatSsfConfig:
-    """What a base was trained for.
-
-    Raises:
-      UserError: there is no base, or its arrays are not those of its settings.
-    """
-    if base is None:
-        raise UserError("a file of method stat-ssf needs the base that it was made with")
-    try:
-        config = settings.override(StatSsfConfig(), base.settings)
-    except ValueError as error:
-        raise UserError(f"the base is damaged: {error}") from error
-    if base.shapes() != parameter_shapes(config):
-        raise UserError("the base is damaged: its arrays are not those of its settings")
-    return config
+    """What a base was trained for; raises UserError for none, and for a damaged one."""
+    return pretrained.configuration(base, StatSsfConfig(), parameter_shapes, "stat-ssf")
 
 
 def changeable(subset: str, base: Base) -> dict[str, Prior]:

@@ -7,6 +7,8 @@ compression", ICLR 2021, and its released code (buggyyang/Hier-Video-Compression
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from overfit.nn.gains import Rates
+
 Adapt = Literal["all", "decoder", "subset"]
 
 
@@ -44,22 +46,6 @@ class Entropy:
     """What the distribution of the residual's latents is predicted from."""
 
     structured: bool = True  # from w as well as from hyper-latents (the structured prior)
-
-
-@dataclass(frozen=True)
-class Rates:
-    """The trade-offs that one base serves: beta, as the paper calls lambda.
-
-    The paper trains a network per trade-off. Here latents have a gain per channel and trade-off,
-    see overfit/nn/gains.py; a single one is the paper's.
-    """
-
-    lmbdas: tuple[float, ...] = (6.4e-3, 1.6e-3, 4e-4, 1e-4)  # MSE per bit per pixel, falling
-
-    def __post_init__(self):
-        falling = all(a > b > 0 for a, b in zip(self.lmbdas, self.lmbdas[1:], strict=False))
-        if not 1 <= len(self.lmbdas) <= 8 or not falling or self.lmbdas[0] <= 0:
-            raise ValueError(f"rates: lmbdas must be 1 to 8 falling numbers, not {self.lmbdas}")
 
 
 @dataclass(frozen=True)
@@ -105,7 +91,8 @@ class StatSsfConfig:
 
     transform: Transform = field(default_factory=Transform)
     entropy: Entropy = field(default_factory=Entropy)
-    rates: Rates = field(default_factory=Rates)
+    # The paper trains a network per trade-off: a single one. Several have gains instead.
+    rates: Rates = field(default_factory=lambda: Rates((6.4e-3, 1.6e-3, 4e-4, 1e-4)))
     training: Training = field(default_factory=Training)
     fit: Fit = field(default_factory=Fit)
     # Of a fit: what is adapted beside the encoder, and sent: all that a decoder has, its synthesis,
