@@ -2,6 +2,7 @@
 
     python experiments/bench_reference.py ../shared/data/images/kodak --base NAME
     python experiments/bench_reference.py ../shared/data/images/kodak --preset reference-paper
+    python experiments/bench_reference.py FOLDER --set entropy.context=checkerboard
 
 Without a base the networks are random: as fast as trained ones, with meaningless rates, which are
 not recorded. --large codes a 2048x1365 enlargement in a process of its own and tells its memory.
@@ -34,8 +35,8 @@ LARGE = (2048, 1365)  # width, height
 ROUNDS = 3
 
 
-def untrained(preset: str) -> Base:
-    config = method.load("reference").presets[preset]
+def untrained(preset: str, changed: dict[str, str]) -> Base:
+    config = settings.override(method.load("reference").presets[preset], changed)
     networks = model.init(np.random.default_rng(0), config)
     arrays = quantized(networks, architecture.exponent)
     return Base("reference", settings.lasting(config), arrays, {})
@@ -69,7 +70,7 @@ def measure(image: np.ndarray, base: Base, rounds: int) -> list[dict]:
     for order, measured in times.items():
         wall, cpu = np.median(measured, axis=0).T.round(3).tolist()
         seconds, cores = (dict(zip(parts, values, strict=True)) for values in (wall, cpu))
-        waves = len(architecture.order(rows, columns, order).starts) - 1
+        waves = len(architecture.order(rows, columns, order, config.entropy.context).starts) - 1
         decode = round(seconds["read"] + seconds["synthesis"], 3)
         found = {"order": order, "waves": waves, "seconds": seconds, "seconds_decode": decode}
         found |= {"cpu_seconds": cores, "load": round(os.getloadavg()[0], 1)}
@@ -89,10 +90,14 @@ def main() -> None:
     parser.add_argument("folder")
     parser.add_argument("--base")
     parser.add_argument("--preset", default="reference-small")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    base = library.find(arguments.base).load() if arguments.base else untrained(arguments.preset)
+    if arguments.base:
+        base = library.find(arguments.base).load()
+    else:
+        base = untrained(arguments.preset, settings.parse_assignments(arguments.set))
     path = Path(arguments.folder) / "kodim23.png"
     image = np.asarray(Image.open(path).convert("RGB"))
     if arguments.child:
@@ -100,7 +105,7 @@ def main() -> None:
         return
     config = codec.configuration(base)
     results = {
-        "networks": arguments.base or f"untrained, {arguments.preset}",
+        "networks": arguments.base or ", ".join(["untrained", arguments.preset, *arguments.set]),
         "size": list(image.shape[1::-1]),
         "macs_per_pixel": macs((3, *image.shape[:2]), config),
         "operations_by_the_papers_rule": published(*image.shape[:2], config),

@@ -1,10 +1,12 @@
 """Decodes damaged files: each must end in a UserError or an image, soon and in bounded memory.
 
     python experiments/fuzz_decode.py --count 10000
+    python experiments/fuzz_decode.py --count 3000 --methods reference stat-ssf
 
-Mutates the files in tests/golden (and one of a flat image) by truncation, flipped bits, inserted
-and removed bytes, sections of noise, and header fields at their extremes; most get a valid checksum
-again, so that the layers behind it are reached. A worker process with limited memory decodes them.
+Mutates the golden files of the tests (and one of a flat image) by truncation, flipped bits,
+inserted and removed bytes, sections of noise, and header fields at their extremes; most get a valid
+checksum again, so that the layers behind it are reached. A worker process with limited memory
+decodes them, with all bases that they need.
 Expected: no failures; about a third of the files decode to some image.
 """
 
@@ -12,9 +14,11 @@ import argparse
 import json
 import os
 import select
+import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +32,9 @@ from overfit.coding.container import read_varint, write_varint
 SECONDS = 5.0  # of one core's time a file may take
 PATIENCE = 60.0  # seconds until a worker that does not answer is ended
 MEGABYTES = 1000  # a file may allocate
-GOLDEN = Path(__file__).parent.parent / "tests" / "golden"
+TESTS = Path(__file__).parent.parent / "tests"
+GOLDEN = [TESTS / "golden", *sorted(TESTS.glob("methods/*/golden"))]
+LEARNED = ("reference", "stat-ssf")  # nothing is known but the base
 SIZES = (0, 1, 2, 3, 255, 2048, 4096, 5792, 8192, 2**14, 2**14 + 1, 2**25, 2**32 - 1, 2**35 - 1)
 
 
@@ -36,13 +42,16 @@ SIZES = (0, 1, 2, 3, 255, 2048, 4096, 5792, 8192, 2**14, 2**14 + 1, 2**25, 2**32
 
 
 def golden() -> list[bytes]:
-    return [path.read_bytes() for path in sorted(GOLDEN.glob("*.ovf"))]
+    return [path.read_bytes() for folder in GOLDEN for path in sorted(folder.glob("*.ovf"))]
 
 
-def images(files: list[bytes]) -> list[bytes]:
-    """Those of C3 images, the structure of which some mutations know, and a flat one."""
-    singles = [data for data in files if not clip_container.is_clip(data)]
-    return [data for data in singles if container.method_of(data) == "c3"] + [flat()]
+def method_of(data: bytes) -> str:
+    return "clip" if clip_container.is_clip(data) else container.method_of(data)
+
+
+def sized(files: list[bytes]) -> list[bytes]:
+    """Those whose header starts with width and height, as some mutations know, and a flat one."""
+    return [data for data in files if method_of(data) in ("c3", *LEARNED)] + [flat()]
 
 
 def flat() -> bytes:
@@ -68,6 +77,11 @@ def with_checksum(data: bytes) -> bytes:
 
 def _sections(data: bytes) -> list[bytes]:
     return decoding.open_sections(data)[1]
+
+
+def _like(data: bytes, sections: list[bytes]) -> bytes:
+    """A file with other sections, of the same method and base."""
+    return container.pack(container.method_of(data), sections, container.base_of(data))
 
 
 def truncated(rng, data):
@@ -107,11 +121,11 @@ def resized(rng, data):
     choices = [int(rng.choice(SIZES)), int(rng.choice(SIZES))]
     which = rng.integers(3)
     sizes = [choices[0] if which != 1 else width, choices[1] if which != 0 else height]
-    return container.pack("c3", [b"".join(map(write_varint, sizes)) + header[position:], *rest])
+    return _like(data, [b"".join(map(write_varint, sizes)) + header[position:], *rest])
 
 
 def redesigned(rng, data):
-    """Runs of bits of the architecture set to all zeros, all ones, or noise."""
+    """Runs of bits of all else in the header set to all zeros, all ones, or noise."""
     header, *rest = _sections(data)
     _, position = read_varint(header, 0)
     _, position = read_varint(header, position)
@@ -125,7 +139,7 @@ def redesigned(rng, data):
     # More layers need more widths: let there be some.
     tail = [b"", b"\xff" * 11, rng.bytes(11)][rng.integers(3)]
     design = int("".join(bits), 2).to_bytes(size // 8, "big") + tail
-    return container.pack("c3", [header[:position] + design, *rest])
+    return _like(data, [header[:position] + design, *rest])
 
 
 def refilled(rng, data):
@@ -134,16 +148,16 @@ def refilled(rng, data):
     which, length = rng.integers(1, 3), int(rng.choice([0, 1, 100, 5000, 100_000]))
     fills = [rng.bytes(length), bytes(length), b"\xff" * length, sections[which][: length // 4]]
     sections[which] = fills[rng.integers(4)]
-    return container.pack("c3", sections)
+    return _like(data, sections)
 
 
 def crossed(rng, data):
-    """A section of another file."""
-    others = images(golden())
+    """A section of another file of the method."""
+    others = [other for other in sized(golden()) if method_of(other) == method_of(data)]
     sections, other = _sections(data), _sections(others[rng.integers(len(others))])
     which = rng.integers(3)
     sections[which] = other[which]
-    return container.pack("c3", sections)
+    return _like(data, sections)
 
 
 def mislabeled(rng, data):
@@ -151,22 +165,26 @@ def mislabeled(rng, data):
     if rng.integers(3) == 0:
         return data[:3] + rng.bytes(1) + data[4:]
     lengths = b"".join(write_varint(int(rng.choice(SIZES))) for _ in range(2))
-    return data[:8] + lengths + data[11:]
+    start = 8 + len(container.base_of(data))
+    return data[:start] + lengths + data[start + 3 :]
 
 
 OF_ALL = (truncated, flipped, flipped, overwritten, inserted, removed)
-OF_IMAGES = (resized, resized, redesigned, redesigned, refilled, crossed, mislabeled)
-MUTATIONS = OF_ALL + OF_IMAGES
+OF_SIZED = (resized, resized, redesigned, redesigned, refilled, crossed, mislabeled)
+MUTATIONS = OF_ALL + OF_SIZED
 
 
-def mutations(count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
-    """(kind, damaged file), the same ones for the same seed."""
+def mutations(
+    count: int, seed: int = 0, methods: list[str] | None = None
+) -> Iterator[tuple[str, bytes]]:
+    """(kind, damaged file), the same ones for the same seed; of all methods, or of some."""
     rng = np.random.default_rng(seed)
-    files = golden()
-    originals = {OF_ALL: files, OF_IMAGES: images(files)}
+    files = [data for data in golden() if methods is None or method_of(data) in methods]
+    with_size = [data for data in sized(files) if methods is None or method_of(data) in methods]
+    originals = {OF_ALL: files, OF_SIZED: with_size}
     for i in range(count):
         mutate = MUTATIONS[i % len(MUTATIONS)]
-        choices = originals[OF_ALL if mutate in OF_ALL else OF_IMAGES]
+        choices = originals[OF_ALL if mutate in OF_ALL else OF_SIZED]
         data = mutate(rng, choices[rng.integers(len(choices))])
         if rng.random() < 0.3:  # two at once
             again = (flipped, overwritten)[rng.integers(2)]
@@ -208,13 +226,16 @@ class Worker:
 
     def __init__(self):
         self._process = None
+        self._folder = tempfile.TemporaryDirectory()
+        for i, path in enumerate(base for folder in GOLDEN for base in folder.glob("*.ovb")):
+            shutil.copy(path, Path(self._folder.name, f"{i}.ovb"))
 
     def _start(self):
         environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        environment["OVERFIT_BASES"] = str(GOLDEN)
+        environment["OVERFIT_BASES"] = self._folder.name
         self._process = subprocess.Popen(
             [sys.executable, "-c", WORKER, str(MEGABYTES)],
-            cwd=GOLDEN,
+            cwd=self._folder.name,
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -235,17 +256,21 @@ class Worker:
             self._send(data)
             # The worker counts its own time; this clock runs on when the machine is busy.
             if not select.select([self._process.stdout], [], [], PATIENCE)[0]:
-                self.close()
+                self._stop()
                 return {"outcome": "hung", "message": "", "seconds": PATIENCE, "megabytes": 0}
             line = self._process.stdout.readline()
         except BrokenPipeError:
             line = b""
         if not line:
-            self.close()
+            self._stop()
             return {"outcome": "died", "message": "", "seconds": 0.0, "megabytes": 0}
         return json.loads(line)
 
     def close(self):
+        self._stop()
+        self._folder.cleanup()
+
+    def _stop(self):
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
@@ -266,13 +291,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=10000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--methods", nargs="+", help="default: all that there are files of")
     parser.add_argument("--keep", metavar="DIR", help="write the files that fail there")
     arguments = parser.parse_args()
 
     outcomes: dict[str, Counter] = {}
     reasons, failures, slowest, peak = Counter(), [], [], 0.0
     worker = Worker()
-    for i, (kind, data) in enumerate(mutations(arguments.count, arguments.seed)):
+    found = mutations(arguments.count, arguments.seed, arguments.methods)
+    for i, (kind, data) in enumerate(found):
         answer = worker.decode(data)
         outcomes.setdefault(kind, Counter())[answer["outcome"]] += 1
         if answer["outcome"] == "refused":
@@ -298,7 +325,7 @@ def main() -> None:
         "reasons": dict(reasons.most_common()),
     }
     print(json.dumps(results, indent=1))
-    common.save("fuzz_decode", results)
+    common.save("_".join(["fuzz_decode", *(arguments.methods or [])]), results)
 
 
 if __name__ == "__main__":

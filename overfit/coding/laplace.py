@@ -177,7 +177,7 @@ class Encoder:
         """Integers [n] under the models named by location and scale, int64 [n] each."""
         assert values is not None
         symbols, coarse, low, row, low_bits = _to_symbols(values, location, scale)
-        self._symbols(symbols, coarse, frequencies(family)[row])
+        self._escaping(symbols, coarse, frequencies(family)[row])
         for i in np.flatnonzero(low_bits):
             self.uniform(int(low[i]), 1 << int(low_bits[i]))
         return values
@@ -186,11 +186,17 @@ class Encoder:
         """Integers [n] whose frequencies are the rows of a table, float32 [n, SYMBOLS]."""
         assert values is not None
         symbols = np.where(np.abs(values) <= REACH, values + REACH, SYMBOLS - 1)
-        self._symbols(symbols, values, rows)
+        self._escaping(symbols, values, rows)
         return values
 
-    def _symbols(self, symbols: np.ndarray, coarse: np.ndarray, rows: np.ndarray) -> None:
-        self._coder.encode(symbols.astype(np.int32), _CATEGORICAL, rows)
+    def symbols(self, values: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
+        """Likewise integers in 0 .. SYMBOLS-1 without an escape."""
+        assert values is not None
+        self._coder.encode(values.astype(np.int32), _CATEGORICAL, rows)
+        return values
+
+    def _escaping(self, symbols: np.ndarray, coarse: np.ndarray, rows: np.ndarray) -> None:
+        self.symbols(symbols, rows)
         for i in np.flatnonzero(symbols == SYMBOLS - 1):
             for bit in _escape_bits(int(coarse[i])):
                 self._coder.encode(int(bit), _BIT)
@@ -241,14 +247,17 @@ class Decoder:
             decoded[i] += self.uniform(None, 1 << int(low_bits[i]))
         return decoded - (1 << low_bits >> 1) + base
 
-    def code_rows(self, values: None, rows: np.ndarray) -> np.ndarray:
+    def symbols(self, values: None, rows: np.ndarray) -> np.ndarray:
         del values
         exhausted = self._coder.maybe_exhausted()
         symbols = self._decode(_CATEGORICAL, rows)
         if exhausted:
             taken = np.take_along_axis(rows, symbols[:, None], 1)
             self._spend(float(-np.log2((taken + 1.0) / TOTAL).sum()))
-        coarse = symbols.astype(np.int64) - REACH
+        return symbols.astype(np.int64)
+
+    def code_rows(self, values: None, rows: np.ndarray) -> np.ndarray:
+        coarse = self.symbols(values, rows) - REACH
         if coarse.size and np.maximum.reduce(coarse) > REACH:
             for i in np.flatnonzero(coarse > REACH):
                 coarse[i] = self._escape()

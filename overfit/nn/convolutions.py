@@ -21,6 +21,11 @@ def before(width: int) -> Offsets:
     return tuple(tap for tap in square(width) if tap < (0, 0))
 
 
+def alternate(width: int) -> Offsets:
+    """Those of the other color, if positions are the squares of a checkerboard."""
+    return tuple((dy, dx) for dy, dx in square(width) if (dy + dx) % 2)
+
+
 def gather(x, offsets: Offsets):
     """[channels, rows, columns] -> [taps * channels, rows * columns]: the neighbors of each."""
     xp = x.__array_namespace__()

@@ -24,8 +24,8 @@ def laplace_bits(x: jax.Array, loc: jax.Array, scale: jax.Array) -> jax.Array:
 OUTLIER_SHARE, OUTLIER_SCALE = 2.0**-13, 3.0  # as in the tables of `coding.laplace`
 
 
-def gaussian_bits(x: jax.Array, loc: jax.Array, log2_scale: jax.Array) -> jax.Array:
-    """-log2 of the mass on [x - 1/2, x + 1/2] of a Gaussian with a little of a wide Laplace.
+def gaussian_mass(x: jax.Array, loc: jax.Array, log2_scale: jax.Array) -> jax.Array:
+    """Mass on [x - 1/2, x + 1/2] of a Gaussian with a little of a wide Laplace.
 
     All in bins. The Laplace part is in the coder's tables as well; here it also gives a gradient
     to values that the Gaussian thinks impossible.
@@ -37,7 +37,18 @@ def gaussian_bits(x: jax.Array, loc: jax.Array, log2_scale: jax.Array) -> jax.Ar
         - jax.scipy.special.erfc((distance + 0.5) * inverse)
     )
     outlier = math.sinh(0.5 / OUTLIER_SCALE) * jnp.exp(-distance / OUTLIER_SCALE)
-    return -jnp.log2((1 - OUTLIER_SHARE) * gaussian + OUTLIER_SHARE * outlier)
+    return (1 - OUTLIER_SHARE) * gaussian + OUTLIER_SHARE * outlier
+
+
+def gaussian_bits(x: jax.Array, loc: jax.Array, log2_scale: jax.Array) -> jax.Array:
+    """-log2 of it."""
+    return -jnp.log2(gaussian_mass(x, loc, log2_scale))
+
+
+def mixture_bits(x: jax.Array, components: list[tuple], shares: list[jax.Array]) -> jax.Array:
+    """-log2 of the mass under a mixture: components (loc, log2_scale), shares that sum to 1."""
+    parts = zip(shares, components, strict=True)
+    return -jnp.log2(sum(share * gaussian_mass(x, *component) for share, component in parts))
 
 
 def change_bits(changes: jax.Array, scale: jax.Array) -> jax.Array:

@@ -13,11 +13,26 @@ import numpy as np
 from overfit.coding.laplace import SYMBOLS
 from overfit.methods.reference.config import ReferenceConfig
 from overfit.nn import factorized
-from overfit.nn.convolutions import Offsets, before
+from overfit.nn.convolutions import Offsets, alternate, before
 
-CONTEXT: Offsets = before(5)
-QUERY: Offsets = before(3)  # what two places are compared by
-FETCHED: Offsets = (*QUERY, (0, 0))  # what is seen of a reference
+
+class Neighbors(NamedTuple):
+    """Positions around one, which are known before it."""
+
+    context: Offsets  # 12
+    query: Offsets  # 4: what two places are compared by
+
+    @property
+    def fetched(self) -> Offsets:
+        """What is seen of a reference."""
+        return *self.query, (0, 0)
+
+
+NEIGHBORS = {
+    "causal": Neighbors(before(5), before(3)),
+    "checkerboard": Neighbors(alternate(5), alternate(3)),
+}
+RUN = 128  # positions of both colors of a checkerboard, of which half are coded at a time
 MULTIPLE = 64  # sides of what is coded: four halvings to the latents, two more to the hyper-latents
 LATENT_STRIDE, HYPER_STRIDE = 16, 64
 
@@ -63,10 +78,10 @@ def parameter_shapes(config: ReferenceConfig) -> Shapes:
         "synthesis": _layers((25, m, n), (25, n, n), (25, n, n), (25, n, 3))
         | _normalizations(config),
         "gains": {"encoder": rates, "decoder": rates},
-        "context": _layers((len(CONTEXT), m, m)),
+        "context": _layers((len(NEIGHBORS[config.entropy.context].context), m, m)),
     }
     if config.entropy.reference:
-        shapes["reference"] = _layers((len(FETCHED), m, m))
+        shapes["reference"] = _layers((len(NEIGHBORS[config.entropy.context].fetched), m, m))
     if config.entropy.hyperprior:
         shapes |= {
             "hyper_analysis": _layers((9, m, h), (25, h, h), (25, h, h)),
@@ -78,6 +93,8 @@ def parameter_shapes(config: ReferenceConfig) -> Shapes:
             shapes["hyper_latents"] = factorized.shapes(h) | frozen
     for i, inputs in enumerate(stage_inputs(config)):
         shapes[f"parameters{i}"] = _layers((1, inputs, 3 * m), (1, 3 * m, 3 * m), (1, 3 * m, 2 * m))
+        if config.entropy.distribution == "mixture":
+            shapes[f"parameters{i}"] |= {"w3": (m, 3 * m), "b3": (m,)}
     return shapes
 
 
@@ -91,20 +108,37 @@ class Order(NamedTuple):
     positions: np.ndarray  # int64 [n]: row * columns + column, in coding order
     starts: np.ndarray  # int64 [waves + 1]: where each wave starts in that order, and n
     first: np.ndarray  # int64 [n]: where the wave of each position starts, in coding order
+    candidates: int  # where positions that can be a reference start, in coding order
 
 
-def order(rows: int, columns: int, kind: str) -> Order:
+def anchors(rows: int, columns: int) -> np.ndarray:
+    """bool [rows, columns]: the squares of a checkerboard that are coded first, without context."""
+    row, column = np.indices((rows, columns))
+    return (row + column) % 2 == 0
+
+
+def order(rows: int, columns: int, kind: str, context: str = "causal") -> Order:
     """Waves of positions that do not see each other.
 
     A wavefront: the 5x5 context reaches two columns to the right in the row above, so that
     (row, column) can be coded in wave column + 3 row. Raster order has a position in each wave.
+    Of a checkerboard all anchors precede the others. They could be two waves, but in rows the
+    others have references, those of earlier rows; and runs bound the memory.
     """
-    row, column = np.divmod(np.arange(rows * columns), columns)
-    wave = column + 3 * row if kind == "wavefront" else row * columns + column
-    positions = np.lexsort((row, wave))
+    wave = np.arange(rows * columns)
+    row, column = np.divmod(wave, columns)
+    if context == "checkerboard":
+        other = ~anchors(rows, columns).ravel()
+        if kind == "wavefront":
+            wave = np.where(other, row * columns + column // RUN, wave // RUN)
+        wave = wave + rows * columns * other
+    elif kind == "wavefront":
+        wave = column + 3 * row
+    positions = np.lexsort((column, row, wave))
     counts = np.bincount(wave)
     starts = np.concatenate([[0], np.cumsum(counts[counts > 0])])
-    return Order(positions, starts, np.repeat(starts[:-1], np.diff(starts)))
+    alone = -(-rows * columns // 2) if context == "checkerboard" else 0
+    return Order(positions, starts, np.repeat(starts[:-1], np.diff(starts)), alone)
 
 
 def exponent(network: str) -> int:

@@ -153,7 +153,7 @@ def _code_latents(coder, code: Code, base: Base, traced: bool = False):
             coder, code.z if writing else None, z_shape, model["hyper_latents"]
         )
         features = latent_coding.hyper_features(exact, z)
-    places = order(y_shape[1], y_shape[2], code.config.order)
+    places = order(y_shape[1], y_shape[2], code.config.order, code.config.entropy.context)
     y, trace = latent_coding.code_latents(
         coder, code.y if writing else None, y_shape, exact, features, places, code.config, traced
     )
@@ -199,6 +199,11 @@ class _Nowhere:
 
     def code(self, values, location, scale, family):
         return values
+
+    def code_rows(self, values, rows):
+        return values
+
+    symbols = code_rows
 
 
 def trace(code: Code, base: Base) -> latent_coding.Trace:

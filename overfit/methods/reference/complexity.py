@@ -13,10 +13,8 @@ input, live taps, true inputs, and padded sides.
 """
 
 from overfit.methods.reference.architecture import (
-    CONTEXT,
-    FETCHED,
     LATENT_STRIDE,
-    QUERY,
+    NEIGHBORS,
     padded,
     stage_inputs,
 )
@@ -39,7 +37,8 @@ def published(height: float, width: float, config: ReferenceConfig) -> dict[str,
     encoder = 25 * (3 * n / 4 + n * n / 16 + n * n / 64 + n * m / 256) + _normalizations(config)
     decoder = 25 * (m * n / 64 + n * n / 16 + n * n / 4 + 3 * n) + _normalizations(config)
     stages = config.entropy.stages
-    network = m * 3 * m + (3 * m) ** 2 + 3 * m * 2 * m
+    outputs = 3 if config.entropy.distribution == "mixture" else 2
+    network = m * 3 * m + (3 * m) ** 2 + 3 * m * outputs * m
     macs = {
         "encoder": encoder * pixels,
         "decoder": decoder * pixels,
@@ -47,11 +46,17 @@ def published(height: float, width: float, config: ReferenceConfig) -> dict[str,
         "parameters": len(stages) * network * latents,
     }
     if config.entropy.reference:
-        macs["reference"] = 9 * m * m * latents + latents**2 / 2 * len(QUERY) * m
+        macs["reference"] = 9 * m * m * latents + latents**2 / 2 * 4 * m
     if config.entropy.hyperprior:
         macs["hyper_encoder"] = (9 * m * h + 25 * h * h / 4 + 25 * h * h / 16) * latents
         macs["hyper_decoder"] = (25 * h * h / 4 + 25 * h * h + 9 * h * 2 * m) * latents
     return {module: 2 * count for module, count in macs.items()}
+
+
+def _pairs(config: ReferenceConfig, rows: int, columns: int) -> float:
+    """Pairs of places that the search compares, about: of a checkerboard one color's alone."""
+    latents = rows * columns / LATENT_STRIDE**2
+    return latents**2 / (8 if config.entropy.context == "checkerboard" else 2)
 
 
 def macs(shape: tuple[int, ...], config: ReferenceConfig) -> dict[str, float]:
@@ -60,16 +65,18 @@ def macs(shape: tuple[int, ...], config: ReferenceConfig) -> dict[str, float]:
     rows, columns = padded(height, width)
     n, m, h = config.transform.width, config.transform.latents, config.entropy.hyper_width
     latents = rows * columns / LATENT_STRIDE**2
+    neighbors = NEIGHBORS[config.entropy.context]
+    outputs = 3 if config.entropy.distribution == "mixture" else 2
     found = {
         "synthesis": 25 * (m * n / 256 + n * n / 64 + n * n / 16 + 3 * n / 4)
         + _normalizations(config),
-        "context": len(CONTEXT) * m * m / LATENT_STRIDE**2,
-        "parameters": 3 * m * sum(inputs + 5 * m for inputs in stage_inputs(config))
+        "context": len(neighbors.context) * m * m / LATENT_STRIDE**2,
+        "parameters": 3 * m * sum(inputs + (3 + outputs) * m for inputs in stage_inputs(config))
         / LATENT_STRIDE**2,
     }  # fmt: skip
     if config.entropy.reference:
-        search = latents / 2 * len(QUERY) * m
-        found["reference"] = (len(FETCHED) * m * m + search) / LATENT_STRIDE**2
+        search = _pairs(config, rows, columns) / latents * len(neighbors.query) * m
+        found["reference"] = (len(neighbors.fetched) * m * m + search) / LATENT_STRIDE**2
     if config.entropy.hyperprior:
         hyper = 25 * h * h / 16 + 25 * h * h / 4 + 9 * h * 2 * m
         found["hyper_synthesis"] = hyper / LATENT_STRIDE**2

@@ -37,6 +37,13 @@ class Entropy:
     # the paper's.
     hyper_prior: Literal["gaussian", "factorized"] = "gaussian"
     hyper_width: int = 192  # channels of the hyper-latents, at 1/64 of the resolution
+    # Of a latent: the last prediction is the paper's. In the released code the predictions of all
+    # networks are components of a mixture, with shares that the networks tell.
+    distribution: Literal["gaussian", "mixture"] = "gaussian"
+    # The neighbors that are seen: those that precede in raster order, or none for the squares of
+    # one color of a checkerboard and the nearest ones of that color for the others (He et al.,
+    # "Checkerboard context model for efficient learned image compression", CVPR 2021).
+    context: Literal["causal", "checkerboard"] = "causal"
 
     def __post_init__(self):
         if not 1 <= self.hyper_width <= 512:
@@ -101,8 +108,8 @@ class ReferenceConfig:
     rates: Rates = field(default_factory=lambda: Rates((8e-3, 3e-3, 1.1e-3, 4e-4)))
     training: Training = field(default_factory=Training)
     fit: Fit = field(default_factory=Fit)
-    # Of coding. Both code the same latents; the wavefront decodes several positions at a time, and
-    # its references are those of earlier waves.
+    # Of coding. Both code the same latents; the wavefront (of a checkerboard: runs of positions of
+    # one color) decodes several positions at a time, and its references are those of earlier waves.
     order: Literal["wavefront", "raster"] = "wavefront"
     # Of a fit: what is adapted to the image beside the latents; auto: igsdn and last. The file gets
     # what of it pays.

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from overfit.coding import factorized, laplace
+from overfit.coding import factorized, laplace, mixture
 from overfit.coding.fixed_point import ACTIVATION_BITS
 from overfit.coding.integer_network import shift
 from overfit.coding.parameters import Quantized
 from overfit.errors import UserError
 from overfit.methods.reference import networks as wiring
-from overfit.methods.reference.architecture import CONTEXT, FETCHED, QUERY, Order
+from overfit.methods.reference.architecture import NEIGHBORS, Order
 from overfit.methods.reference.config import ReferenceConfig
 from overfit.nn.layers import Arithmetic
 
@@ -60,13 +60,27 @@ def _checked(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def _models(predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _model(predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(locations in 1/32 bins, scale indices), int64 [latents * n] each."""
     mean, log2_scale = np.split(predicted, 2)
     index = shift(log2_scale, ACTIVATION_BITS - 3) - laplace.SCALE_UNITS * laplace.MIN_LOG2_SCALE
     location = shift(mean, ACTIVATION_BITS - 5)
     index = np.clip(index, *_SCALE_LIMITS)
     return location.ravel().astype(np.int64), index.ravel().astype(np.int64)
+
+
+def _law(models: list, shares: list, gains: list) -> mixture.Mixture:
+    """The distribution of a wave's latents, of what each stage says: the last, or a mixture.
+
+    shares [latents, n], or None without a mixture, and gains [n], 10 fractional bits both.
+    """
+    if shares[0] is None:
+        return mixture.single(*models[-1])
+    location, scale = (np.stack(parts) for parts in zip(*models, strict=True))
+    logs = np.stack([shift(share, ACTIVATION_BITS - 5).ravel() for share in shares])
+    weights = np.stack([np.tile(gain, len(shares[0])) for gain in gains])
+    share = mixture.shares(logs.astype(np.int64), weights.astype(np.int64))
+    return mixture.Mixture(location, scale, share)
 
 
 # -- Search ----------------------------------------------------------------------------------------
@@ -133,11 +147,12 @@ def code_latents(
     features: those of the hyperprior. The trace is filled where it is asked for.
     """
     channels, rows, columns = shape
+    neighbors = NEIGHBORS[config.entropy.context]
     n, pitch = rows * columns, columns + 2 * _MARGIN
     plane = np.zeros((channels, (rows + 2 * _MARGIN) * pitch))
     values = np.zeros((channels, n), np.int64)
     padded = np.arange(n) // columns * pitch + np.arange(n) % columns + _MARGIN * (pitch + 1)
-    candidates, roots = np.zeros((n, len(QUERY) * channels)), np.zeros(n)
+    candidates, roots = np.zeros((n, len(neighbors.query) * channels)), np.zeros(n)
     masses = np.zeros(n)  # of coded positions, in coding order: 10 fractional bits
     trace = Trace(np.full(n, -1), np.zeros(n), np.zeros(n), np.zeros((channels, n)))
 
@@ -146,39 +161,48 @@ def code_latents(
         return np.concatenate(taps)
 
     one = 1 << ACTIVATION_BITS
+    mixed = config.entropy.distribution == "mixture"
     for start, stop in zip(order.starts[:-1], order.starts[1:], strict=True):
         wave = order.positions[start:stop]
-        gathered = [layers.dense("context", 0, one * patch(wave, CONTEXT))]
-        first = predicted = wiring.predict(layers, 0, gathered, None)
-        for i, stage in enumerate(config.entropy.stages[1:], 1):
-            if stage == "reference":
-                queries = patch(wave, QUERY)
-                found = find(candidates[:start], roots[:start], queries)
+        gathered, shares, gains = [], [], []
+        models: list[tuple[np.ndarray, np.ndarray]] = []
+        predicted = None
+        for i, stage in enumerate(config.entropy.stages):
+            gain = np.full(len(wave), one)
+            if stage == "context":
+                gathered.append(layers.dense("context", 0, one * patch(wave, neighbors.context)))
+            elif stage == "reference":
+                queries = patch(wave, neighbors.query)
+                known = slice(order.candidates, start)
+                found = find(candidates[known], roots[known], queries)
+                best = found.index + order.candidates
                 gain = found.similarity
                 if config.entropy.confidence:
-                    gain = shift(gain * masses[found.index], 10)
-                fetched = patch(order.positions[found.index], FETCHED)
+                    gain = shift(gain * masses[best], 10)
+                fetched = patch(order.positions[best], neighbors.fetched)
                 feature = layers.dense("reference", 0, one * fetched)
                 gathered.append(layers.scale(feature, gain))
                 candidates[start:stop] = queries.T
                 roots[start:stop] = reciprocal_root(np.square(queries).sum(axis=0).astype(np.int64))
                 if traced:
-                    known = found.similarity > 0
-                    trace.reference[wave] = np.where(known, order.positions[found.index], -1)
+                    any_is = found.similarity > 0
+                    trace.reference[wave] = np.where(any_is, order.positions[best], -1)
                     trace.similarity[wave] = found.similarity / 1024
-                    trace.confidence[wave] = np.where(known, masses[found.index], 0) / 1024
+                    trace.confidence[wave] = np.where(any_is, masses[best], 0) / 1024
             else:
                 assert features is not None
                 gathered.append(features[:, wave])
-            predicted = wiring.predict(layers, i, gathered, predicted)
-        location, scale = _models(predicted)
+            predicted, share = wiring.predict(layers, i, gathered, predicted, mixed)
+            models.append(_model(predicted))
+            shares.append(share)
+            gains.append(gain)
+        law = _law(models, shares, gains)
         given = None if y is None else y.reshape(channels, n)[:, wave].ravel()
-        coded = _checked(coder.code(given, location, scale, "gaussian"))
+        coded = _checked(mixture.code(coder, given, law))
         if traced:
-            bits = laplace.costs(coded, location, scale, "gaussian")
-            trace.bits[:, wave] = bits.reshape(channels, -1)
+            trace.bits[:, wave] = mixture.costs(coded, law).reshape(channels, -1)
         if config.entropy.reference and config.entropy.confidence:
-            mass = laplace.masses(coded, *_models(first), "gaussian").reshape(channels, -1)
+            mass = laplace.masses(coded, *models[0], "gaussian").reshape(channels, -1)
             masses[start:stop] = mass.sum(axis=0) // channels >> 14
         coded = coded.reshape(channels, -1)
         values[:, wave] = coded

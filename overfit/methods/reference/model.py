@@ -6,7 +6,8 @@ Qian et al., ICLR 2021. Deviations, each with its reason:
   training and to decoded ones in use.
 - Non-candidates are left out of the search; a place without a similar one (cosine <= 0) has none,
   and its features are zero.
-- A parameter network gets what the one before predicted, and adds to it ("updated stage by stage").
+- A parameter network gets what the one before predicted, and adds to it ("updated stage by stage"),
+  also where the predictions are components of the released code's mixture.
 - Hyper-latents have a Gaussian per channel by default, as in the released code; the paper has
   Balle's density, which is an option.
 - Gains make one network serve several trade-offs (`config.Rates`).
@@ -21,9 +22,8 @@ import numpy as np
 from overfit.method import Aux
 from overfit.methods.reference import networks as wiring
 from overfit.methods.reference.architecture import (
-    CONTEXT,
-    FETCHED,
-    QUERY,
+    NEIGHBORS,
+    anchors,
     order,
     parameter_shapes,
 )
@@ -41,6 +41,7 @@ from overfit.nn import gains as gain_tables
 from overfit.nn.convolutions import gather
 
 MIN_LOG2_SCALE, MAX_LOG2_SCALE = -4.0, 7.0  # of a latent, in bins
+MAX_LOG2_SHARE = 7.0  # of a component, before shares are normalized
 SEARCH_ROWS = 512  # targets whose similarities are in memory at a time
 LATENT_LIMIT = 127.0  # the entropy model sees latents between -127 and 127, as the released code
 
@@ -54,8 +55,10 @@ def init(rng: np.random.Generator, config: ReferenceConfig) -> dict[str, dict[st
         }
         if "frequencies" in arrays:
             networks[network] |= factorized.initial(rng, config.entropy.hyper_width)
-        if network.startswith("parameters"):  # first predictions: about zero, a scale of a bin
-            networks[network]["w2"] *= np.float32(0.1)
+        if network.startswith("parameters"):
+            # First predictions: about zero, a scale of a bin; equal shares.
+            for name in arrays.keys() & {"w2", "w3"}:
+                networks[network][name] *= np.float32(0.1)
     networks["gains"] = gain_tables.initial(config.rates.lmbdas, config.transform.latents)
     return networks
 
@@ -97,14 +100,24 @@ class Reference(NamedTuple):
     similarity: jax.Array  # float32 [n]: their cosine, 0 for no reference
 
 
-def search(y: jax.Array, kind: str) -> Reference:
-    """The most similar decoded place of every position (Eq. 4); y [latents, rows, columns]."""
+def seen(y: jax.Array, config: ReferenceConfig) -> jax.Array:
+    """What positions see of each other: of a checkerboard the anchors alone."""
+    if config.entropy.context == "causal":
+        return y
+    return y * anchors(*y.shape[1:])[None].astype(y.dtype)
+
+
+def search(y: jax.Array, config: ReferenceConfig) -> Reference:
+    """The most similar decoded place of every position (Eq. 4); y [latents, rows, columns].
+
+    Anchors of a checkerboard have nothing to be compared by: they have no reference and are none.
+    """
     _, rows, columns = y.shape
     n = rows * columns
-    q = gather(y, QUERY)  # (4 * latents, n)
+    q = gather(seen(y, config), NEIGHBORS[config.entropy.context].query)  # (4 * latents, n)
     q = q * jax.lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(q), axis=0), 1e-12))[None]
     wave = np.empty(n, np.int32)
-    positions, _, first = order(rows, columns, kind)
+    positions, _, first, _ = order(rows, columns, config.order, config.entropy.context)
     wave[positions] = first
     wave = jnp.asarray(wave)
 
@@ -131,6 +144,7 @@ class Prediction(NamedTuple):
     """What the entropy model says of every latent, after each of its stages."""
 
     stages: list[tuple[jax.Array, jax.Array]]  # means and log2 scales in bins: [latents, n] each
+    shares: list[jax.Array]  # of the stages in a mixture, [latents, n] each; [] without
     reference: Reference | None
     confidence: jax.Array | None  # float32 [n], of each position's reference
 
@@ -147,34 +161,45 @@ def predict(networks: dict, y: jax.Array, z: jax.Array | None, config: Reference
     """
     layer = strided.arithmetic(networks)
     y = jnp.clip(y, -LATENT_LIMIT, LATENT_LIMIT)
-    features, predicted, stages = [], None, []
-    reference = confidence = None
+    neighbors, mixture = NEIGHBORS[config.entropy.context], config.entropy.distribution == "mixture"
+    features, predicted, stages, shares = [], None, [], []
+    reference = confidence = gain = None
     for i, stage in enumerate(config.entropy.stages):
         if stage == "context":
-            features.append(layer.taps("context", 0, y, CONTEXT).reshape(len(y), -1))
+            context = layer.taps("context", 0, seen(y, config), neighbors.context)
+            features.append(context.reshape(len(y), -1))
         elif stage == "reference":
             known = jax.lax.stop_gradient(y)
-            reference = search(known, config.order)
+            reference = search(known, config)
             gain = reference.similarity
             if config.entropy.confidence:
                 bits = distributions.gaussian_bits(known.reshape(len(y), -1), *stages[0])
                 mass = jnp.mean(jnp.exp2(-jax.lax.stop_gradient(bits)), axis=0)
                 confidence = mass[reference.index]
                 gain = gain * confidence
-            fetched = gather(known, FETCHED)[:, reference.index]
+            fetched = gather(known, neighbors.fetched)[:, reference.index]
             features.append(layer.scale(layer.dense("reference", 0, fetched), gain))
         else:
             assert z is not None
             z = jnp.clip(z, -LATENT_LIMIT, LATENT_LIMIT)
             features.append(wiring.hyper_synthesis(layer, z))
-        predicted = wiring.predict(layer, i, features, predicted)
+        predicted, log2_share = wiring.predict(layer, i, features, predicted, mixture)
         stages.append(_split(predicted))
-    return Prediction(stages, reference, confidence)
+        if log2_share is not None:
+            share = jnp.exp2(jnp.clip(log2_share, -MAX_LOG2_SHARE, MAX_LOG2_SHARE))
+            shares.append(layer.scale(share, gain) if stage == "reference" else share)
+    total = sum(shares)
+    return Prediction(stages, [share / total for share in shares], reference, confidence)
 
 
 def latent_bits(y: jax.Array, prediction: Prediction) -> list[jax.Array]:
-    """Bits of all latents after each stage, scalars; y [latents, rows, columns]."""
+    """Bits of all latents after each stage, scalars, or of the mixture of all stages.
+
+    y [latents, rows, columns].
+    """
     flat = y.reshape(len(y), -1)
+    if prediction.shares:
+        return [jnp.sum(distributions.mixture_bits(flat, prediction.stages, prediction.shares))]
     return [jnp.sum(distributions.gaussian_bits(flat, *stage)) for stage in prediction.stages]
 
 
@@ -237,10 +262,10 @@ def training_lr(step, config: ReferenceConfig):
 
 
 def stage_weights(progress, config: ReferenceConfig) -> list[jax.Array]:
-    """Of each stage's rate in the loss (5.1)."""
+    """Of each stage's rate in the loss (5.1); a mixture has one rate."""
     warm, after = config.training.last_weights
     others = len(config.entropy.stages) - 1
-    if not others:
+    if not others or config.entropy.distribution == "mixture":
         return [jnp.ones(())]
     last = jnp.where(progress < config.training.warm_up, warm, after)
     return [(1 - last) / others] * others + [last]

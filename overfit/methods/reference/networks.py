@@ -54,15 +54,19 @@ def hyper_synthesis(layers: Arithmetic, z):
     return x.reshape(len(x), -1)
 
 
-def predict(layers: Arithmetic, stage: int, features: list, previous):
-    """[2 * latents, n]: means in bins, then logarithms of the scales to base 2, after a stage.
+def predict(layers: Arithmetic, stage: int, features: list, previous, mixture: bool = False):
+    """What is known after a stage: (prediction [2 * latents, n], shares [latents, n] or None).
 
+    The prediction is means in bins, then scales. Shares are those of a mixture, before they are
+    normalized. Scales and shares are logarithms to base 2.
     features: of this stage and those before, [channels, n] each; previous: what the stage before
     predicted, None at the first. A stage sees both and corrects the prediction (section 3).
     """
+    network = f"parameters{stage}"
     xp = features[0].__array_namespace__()
     x = xp.concatenate(features if previous is None else [*features, previous])
-    x = layers.leaky(layers.dense(f"parameters{stage}", 0, x))
-    x = layers.leaky(layers.dense(f"parameters{stage}", 1, x))
-    x = layers.dense(f"parameters{stage}", 2, x)
-    return x if previous is None else layers.add(previous, x)
+    x = layers.leaky(layers.dense(network, 0, x))
+    x = layers.leaky(layers.dense(network, 1, x))
+    share = layers.dense(network, 3, x) if mixture else None
+    x = layers.dense(network, 2, x)
+    return (x if previous is None else layers.add(previous, x)), share

@@ -138,7 +138,8 @@ def read(sections: list[bytes], base: Base | None) -> Code:
     """The inverse of `write`. Raises UserError on damaged data."""
     code = _read_changes(sections, base)
     data, position, sizes = sections[2], 0, []
-    count = -(-code.shape.frames // (code.config.gop or code.shape.frames))
+    gop = code.config.gop or code.shape.frames
+    count = -(-code.shape.frames // gop)  # a damaged file may say millions
     if count > len(data) + 1:
         raise UserError("the file is damaged: it has fewer groups of pictures than it says")
     for _ in range(count - 1):

@@ -44,9 +44,11 @@ def same(a, b):
         assert np.array_equal(change.k, b.changes[path].k) and change.e == b.changes[path].e
 
 
+@pytest.mark.parametrize("context", ["causal", "checkerboard"])
 @pytest.mark.parametrize("order", ["wavefront", "raster"])
 @pytest.mark.parametrize("size", [(1, 1), (70, 30), (100, 150)])
-def test_round_trip(base, order, size):
+def test_round_trip(context, order, size):
+    base = small_reference.base(entropy__context=context)
     code = random_code(base, (100, 150), order=order)
     y_shape, z_shape = codec.shapes(size, code.config)
     code = code._replace(
@@ -67,6 +69,10 @@ def test_round_trip(base, order, size):
         {"entropy__hyper_prior": "factorized"},
         {"entropy__confidence": False, "entropy__reference": False},
         {"entropy__confidence": False, "entropy__reference": False, "entropy__hyperprior": False},
+        {"entropy__distribution": "mixture"},
+        {"entropy__distribution": "mixture", "entropy__hyperprior": False},
+        {"entropy__distribution": "mixture", "entropy__context": "checkerboard"},
+        {"entropy__context": "checkerboard", "entropy__reference": False},
         {"transform__normalization": "gdn", "rates__lmbdas": (1e-3,)},
     ],
 )
@@ -74,6 +80,7 @@ def test_every_variant_has_files(changed):
     base = small_reference.base(**changed)
     code = random_code(base)._replace(rate=0)
     same(code, codec.read(list(codec.write(code, base).values()), base))
+    assert codec.trace(code, base).bits.min() > 0
 
 
 @pytest.mark.parametrize("subset", codec.SUBSETS[1:])
@@ -93,15 +100,28 @@ def test_changes_reach_the_decoder(base, subset):
     assert not np.array_equal(plain, codec.reconstruct(again, base))
 
 
-def test_references_are_causal_and_what_the_trace_says(base):
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"entropy__distribution": "mixture"},
+        {"entropy__context": "checkerboard"},
+    ],
+)
+def test_references_are_causal_and_what_the_trace_says(changed):
+    base = small_reference.base(**changed)
     code = random_code(base)
     trace = codec.trace(code, base)
     _, rows, columns = code.y.shape
     row, column = np.divmod(np.arange(rows * columns), columns)
     wave = column + 3 * row
+    if "entropy__context" in changed:
+        wave = np.where((row + column) % 2, 1 + row, 0)
     known = trace.reference >= 0
     assert known.any() and not known[0]
     assert (wave[trace.reference[known]] < wave[known]).all()
+    if "entropy__context" in changed:  # anchors have no reference, and are none
+        assert (wave[trace.reference[known]] > 0).all()
     assert ((trace.similarity > 0) == known).all() and trace.similarity.max() <= 1
     size = 8 * len(codec.write(code, base)["latents"])
     assert trace.bits.sum() < size < 1.03 * trace.bits.sum() + 8 * code.z.size

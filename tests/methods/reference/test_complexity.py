@@ -73,5 +73,12 @@ def test_the_right_rule_counts_what_is_multiplied():
     assert right["context"] == pytest.approx(theirs["context"] / 2 / pixels * 12 / 25)
     assert right["parameters"] > theirs["parameters"] / 2 / pixels
     assert right["total"] == pytest.approx(sum(v for k, v in right.items() if k != "total"))
+    mixture = macs((3, 512, 768), override(PAPER, {"entropy.distribution": "mixture"}))
+    assert mixture["parameters"] - right["parameters"] == 3 * 3 * 384**2 / 256  # three layers
+    # Targets and candidates of the search are the half of the positions.
+    checkerboard = macs((3, 512, 768), override(PAPER, {"entropy.context": "checkerboard"}))
+    search = 1536 / 2 * 4 * 384 / 256
+    saved = right["reference"] - checkerboard["reference"]
+    assert saved == pytest.approx(search * 3 / 4) and saved > 0
     # Padding counts: an image of one row more needs another row of hyper-latents.
     assert macs((3, 513, 768), PAPER)["synthesis"] == pytest.approx(right["synthesis"] * 576 / 513)

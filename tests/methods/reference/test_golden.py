@@ -24,19 +24,26 @@ from overfit.methods.reference import codec, encoder
 from overfit.settings import override
 
 FOLDER = Path(__file__).parent / "golden"
-NAMES = ("wavefront", "raster", "adapted")
+# {name: {settings of its base: value}}; of bases, the first one's is base.ovb.
+FILES: dict[str, dict[str, str]] = {
+    "wavefront": {},
+    "raster": {},
+    "adapted": {},
+    "mixture": {"entropy__distribution": "mixture"},
+    "checkerboard": {"entropy__context": "checkerboard"},
+}
 
-# Decodes files with a base, and tells hashes of their symbols and the brightness of the images.
+# Decodes pairs of a base and a file, and tells hashes of the symbols and the images' brightness.
 DECODE = """
 import hashlib, json, pathlib, sys
 import numpy as np
 from overfit import method
 from overfit.bases.base import unpack
 from overfit.coding import container
-base, *paths = map(pathlib.Path, sys.argv[1:])
-base, answer = unpack(base.read_bytes()), {}
+paths, answer = iter(map(pathlib.Path, sys.argv[1:])), {}
 codec = method.load("reference")
 for path in paths:
+    base, path = unpack(path.read_bytes()), next(paths)
     data = path.read_bytes()
     container.method_of(data)
     code = codec.read(container.unpack(data, len(codec.sections)), base)
@@ -70,14 +77,19 @@ def file_of(base, code):
     return container.pack("reference", list(codec.write(code, base).values()), prefix)
 
 
+def base_of(name):
+    return FOLDER / (f"{name}-base.ovb" if FILES[name] else "base.ovb")
+
+
 def paths():
-    return [FOLDER / "base.ovb", *(FOLDER / f"{name}.ovf" for name in NAMES)]
+    return [path for name in FILES for path in (base_of(name), FOLDER / f"{name}.ovf")]
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory, picture):
     """Networks so wide that BLAS spreads their products over its threads."""
-    changes = {"transform__latents": 96, "entropy__hyper_width": 32, "transform__width": 8}
+    changes: dict = {"transform__latents": 96, "entropy__hyper_width": 32, "transform__width": 8}
+    changes["entropy__distribution"] = "mixture"
     folder = tmp_path_factory.mktemp("large")
     base = small_reference.base(**changes)
     (folder / "base.ovb").write_bytes(pack(base))
@@ -93,7 +105,7 @@ def usual(large):
 
 def test_old_files_decode_to_the_same_symbols(usual):
     pins = json.loads((FOLDER / "golden.json").read_text())
-    for name in NAMES:
+    for name in FILES:
         assert usual[0][name][0] == pins[name]
         assert usual[0][name][1], f"{name} is not written byte for byte"
 
@@ -102,15 +114,18 @@ def test_old_files_decode_to_the_same_picture(monkeypatch):
     monkeypatch.setenv("OVERFIT_BASES", str(FOLDER))
     import overfit
 
-    for name in NAMES:
+    for name in FILES:
         image = overfit.decode((FOLDER / f"{name}.ovf").read_bytes())
         expected = np.asarray(Image.open(FOLDER / f"{name}.png"))
         assert np.abs(image.astype(int) - expected).max() <= 1
 
 
 def test_tables_of_old_bases_are_read():
-    base = unpack((FOLDER / "base.ovb").read_bytes())
-    assert base.method == "reference" and base.card == {"from": "a test"}
+    for name, changed in FILES.items():
+        base = unpack(base_of(name).read_bytes())
+        assert base.method == "reference" and base.card == {"from": "a test"}
+        for path, value in changed.items():
+            assert base.settings[path.replace("__", ".")] == value
 
 
 @pytest.mark.parametrize("name", ["four BLAS threads", "everything old"])
@@ -125,17 +140,15 @@ def test_every_environment_decodes_the_same_symbols(name, usual, large):
 def make() -> None:
     from conftest import make_picture
 
-    import overfit
-
     FOLDER.mkdir(exist_ok=True)
-    base = small_reference.base()
-    (FOLDER / "base.ovb").write_bytes(pack(base))
     pins = {}
-    for name in NAMES:
+    for name, changed in FILES.items():
+        base = small_reference.base(**changed)
+        base_of(name).write_bytes(pack(base))
         data = file_of(base, code_of(base, name, make_picture(70, 90)))
         (FOLDER / f"{name}.ovf").write_bytes(data)
-        Image.fromarray(overfit.decode(data)).save(FOLDER / f"{name}.png")
         code = codec.read(container.unpack(data, 3), base)
+        Image.fromarray(codec.reconstruct(code, base)).save(FOLDER / f"{name}.png")
         digest = hashlib.sha256()
         for plane in (code.y, code.z, *(change.k for change in code.changes.values())):
             digest.update(np.asarray(plane).astype(">i8").tobytes())

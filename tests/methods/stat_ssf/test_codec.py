@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -165,6 +166,17 @@ def test_damage_is_an_error_or_another_clip(base, kept):
                 codec.reconstruct(code, base)
         except UserError as error:
             assert "\n" not in str(error)
+
+
+def test_a_header_of_millions_of_groups_takes_no_memory(base):
+    numbers = (64, 64, codec.MAX_FRAMES, 30, 1, 1)
+    header = b"".join(map(container.write_varint, numbers)) + bytes(2)
+    tracemalloc.start()
+    with pytest.raises(UserError, match="fewer groups"):
+        codec.read([header, b"", b"ab"], base)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 def test_errors(base, kept, picture):
