@@ -50,7 +50,7 @@ def test_a_size_can_be_aimed_at(folder):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ([], "needs one base"),
+        (["--base", "none"], "needs one base"),
         (["--base", "small", "--adapt", "everything"], "choose one of auto, latents"),
         (["--base", "small", "--set", "entropy.reference=false"], "cannot be changed"),
     ],
@@ -76,9 +76,10 @@ def test_what_it_is_not_for(folder, capsys):
     (folder / "clip").mkdir()
     for i in range(2):
         (folder / "clip" / f"{i}.png").write_bytes((folder / "image.png").read_bytes())
+    compared = ["evaluate", image, "-o", runs, "--methods", "reference-small"]
     encoded = ["encode", str(folder / "clip"), "-o", str(folder / "clip.ovf")]
     for command, message in (
-        (["evaluate", image, "-o", runs, "--methods", "reference-small"], "needs a base"),
+        ([*compared, "--base", "none"], "needs a base"),
         ([*encoded, "--method", "reference"], "cannot encode clips"),
     ):
         assert main(command) == 2
