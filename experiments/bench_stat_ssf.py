@@ -141,16 +141,12 @@ def memory(path: str, base: str | None, copies: int) -> dict:
     """Peak of a fresh process: coding, then decoding frame by frame."""
     clip = _repeated(as_rgb(load_clip(path, 8)), copies)
     known = library.find(base).load() if base else untrained()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     config = codec.configuration(known)
     code, _ = codec.encoded(encoder.plain(clip, known, 1e-3, config), known, clip.planes[0])
     frames = sum(1 for _ in codec.decoded(code, known))
-    added = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    return {
-        "frames": frames,
-        "megabytes_added": added / 1024,
-        "clip_megabytes": clip.planes[0].nbytes / 1e6,
-    }
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    clip_megabytes = clip.planes[0].nbytes / 1e6
+    return {"frames": frames, "peak_megabytes": peak, "clip_megabytes": clip_megabytes}
 
 
 def _repeated(clip: Clip, copies: int) -> Clip:
