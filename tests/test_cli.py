@@ -407,7 +407,7 @@ def test_ctrl_c_ends_the_fit_and_leaves_nothing_behind(processes, tmp_path, png)
     line = process.stderr.readline()  # the first sign of progress: the fit is running
     assert line.startswith("step "), line + process.stderr.read()
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=180)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err.splitlines()[-1] == "overfit: interrupted" and "Traceback" not in err
     assert os.listdir(tmp_path) == ["in.png"]
