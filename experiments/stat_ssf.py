@@ -168,6 +168,7 @@ def main() -> None:
 
     def save(part: str, result) -> None:
         results[part] = result
+        results.setdefault("commands", {})[part] = common.command()
         common.save("stat_ssf", results, steps=arguments.steps)
 
     if "curves" in arguments.parts:

@@ -13,7 +13,7 @@ import numpy as np
 from overfit import clip_decoding, method, settings
 from overfit.coding import clip_container
 from overfit.errors import UserError
-from overfit.fitting.files import Encoded, described
+from overfit.fitting.files import Encoded, described, frames_quality
 from overfit.fitting.frame_groups import quality
 from overfit.fitting.groups import (
     AUTO_BASE,
@@ -26,8 +26,6 @@ from overfit.fitting.groups import (
 from overfit.io.clip import Clip
 from overfit.io.clips import as_rgb, as_yuv420, clip_of
 from overfit.io.patches import Size, cut, patches, size_for, splits_chroma
-from overfit.metrics.ms_ssim import ms_ssim
-from overfit.metrics.psnr import mean_psnr, psnr
 
 DEFAULT_PRESET = {"c3": "c3-uvg-shared"}
 
@@ -126,15 +124,7 @@ def clip_file(clip: Clip, fits: Sequence[Fit], results: Sequence[Fitted]) -> Enc
 
 
 def _rgb_quality(clip: Clip, shown: Iterable[Any]) -> dict[str, Any]:
-    psnrs, ms_ssims = [], []
-    for original, frame in zip(clip.planes[0], shown, strict=True):
-        psnrs.append(psnr(original, frame))
-        ms_ssims.append(ms_ssim(original, frame))
-    defined = [value for value in ms_ssims if value is not None]
-    return {
-        "psnr": mean_psnr(psnrs),
-        "ms_ssim": float(np.mean(defined)) if defined else None,
-    }
+    return frames_quality(clip.planes[0], shown)
 
 
 def _yuv420_quality(clip: Clip, shown: Iterable[Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """From what fits came to, to files, each decoded again and measured."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ from overfit.coding import container
 from overfit.fitting.groups import Fit, Fitted
 from overfit.fitting.origin import device, versions
 from overfit.metrics.ms_ssim import ms_ssim
-from overfit.metrics.psnr import psnr
+from overfit.metrics.psnr import mean_psnr, psnr
 
 
 class Encoded(NamedTuple):
@@ -25,6 +25,19 @@ def image_file(one: Fit, result: Fitted) -> Encoded:
     original, shown = one.signal.transpose(1, 2, 0), np.atleast_3d(decoding.decode(data))
     quality = {"psnr": psnr(original, shown), "ms_ssim": ms_ssim(original, shown)}
     return Encoded(data, decoding.info(data) | quality | described([one], [result]))
+
+
+def frames_quality(frames: Iterable[np.ndarray], shown: Iterable[np.ndarray]) -> dict[str, Any]:
+    """psnr and ms_ssim of an RGB clip, means over its frames, uint8 [height, width, 3] each."""
+    psnrs, ms_ssims = [], []
+    for original, frame in zip(frames, shown, strict=True):
+        psnrs.append(psnr(original, frame))
+        ms_ssims.append(ms_ssim(original, frame))
+    defined = [value for value in ms_ssims if value is not None]
+    return {
+        "psnr": mean_psnr(psnrs),
+        "ms_ssim": float(np.mean(defined)) if defined else None,
+    }
 
 
 def described(fits: Sequence[Fit], results: Sequence[Fitted]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Clips that one fit sees as a whole, by parts of them: codecs that are adapted per video."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from overfit import decoding
 from overfit.coding import container
 from overfit.errors import UserError
-from overfit.fitting.files import Encoded, described
+from overfit.fitting.files import Encoded, described, frames_quality
 from overfit.fitting.groups import (
     Fit,
     Fitted,
@@ -23,8 +23,7 @@ from overfit.fitting.groups import (
 from overfit.fitting.run import Progress
 from overfit.io.clip import Clip
 from overfit.io.clips import as_rgb
-from overfit.metrics.ms_ssim import ms_ssim
-from overfit.metrics.psnr import mean_psnr, psnr
+from overfit.metrics.psnr import mse
 
 
 def fit_of(request: Request) -> Fit:
@@ -35,20 +34,18 @@ def fit_of(request: Request) -> Fit:
     """
     codec, preset, config = configuration(request.options)
     options = request.options
-    assert codec.windows is not None
-    if not isinstance(request.signal, Clip):
-        raise UserError(f"method {codec.name} is for clips, and this is an image")
+    assert codec.windows is not None and isinstance(request.signal, Clip)
     if options.target is not None or options.patch is not None:
         raise UserError(f"method {codec.name} has no targets and no --patch; give --lmbda")
-    clip = as_rgb(request.signal)
     entries = candidates_for(options)
     if len(entries) != 1:
         raise UserError(f"method {codec.name} needs one base: see overfit bases list")
+    clip = request.signal
     pixels = clip.frames * clip.height * clip.width
     one = started(Fit(codec, preset, config, None, options, pixels), entries[0])
     if options.steps == 0:  # nothing is fitted
         return one
-    return one._replace(signal=codec.windows(clip, options.seed, one.config))
+    return one._replace(signal=codec.windows(as_rgb(clip), options.seed, one.config))
 
 
 def encode_clip(request: Request, progress: Callable[[Progress], None] | None) -> Encoded:
@@ -59,10 +56,11 @@ def encode_clip(request: Request, progress: Callable[[Progress], None] | None) -
     Raises:
       UserError: as `fit_of`.
     """
-    one = fit_of(request)
-    codec, options = one.codec, one.options
-    assert isinstance(request.signal, Clip) and codec.frames is not None
+    assert isinstance(request.signal, Clip)
     clip = as_rgb(request.signal)
+    one = fit_of(request._replace(signal=clip))
+    codec, options = one.codec, one.options
+    assert codec.frames is not None
     if options.steps == 0:
         assert codec.pretraining is not None
         code = codec.pretraining.code(clip, one.base, options.lmbda, one.config)
@@ -76,21 +74,15 @@ def encode_clip(request: Request, progress: Callable[[Progress], None] | None) -
         result = Fitted(None, options.lmbda, loss, run.seconds, run.seconds_compile, run.steps)
     sections = list(codec.write(code, one.base).values())
     data = container.pack(codec.name, sections, one.base_prefix)
-    psnrs, ms_ssims = [], []
-    shown = codec.frames(sections, one.base)
-    for original, (frame,) in zip(clip.planes[0], shown, strict=True):
-        psnrs.append(psnr(original, frame))
-        ms_ssims.append(ms_ssim(original, frame))
-    defined = [value for value in ms_ssims if value is not None]
-    about = decoding.info(data) | described([one], [result])
+    decoded = codec.frames(sections, one.base)
+    about, errors = decoding.info(data), []
+
+    def shown() -> Iterator[np.ndarray]:
+        for original, (frame,) in zip(clip.planes[0], decoded, strict=True):
+            errors.append(mse(original, frame) / 255**2)
+            yield frame
+
+    about |= frames_quality(clip.planes[0], shown()) | described([one], [result])
     if options.steps == 0:  # what the file has, instead of what a fit saw
-        distortion = float(np.mean([10 ** (-value / 10) for value in psnrs]))
-        about["loss"] = distortion + options.lmbda * about["bpp"]
-    return Encoded(
-        data,
-        about
-        | {
-            "psnr": mean_psnr(psnrs),
-            "ms_ssim": float(np.mean(defined)) if defined else None,
-        },
-    )
+        about["loss"] = float(np.mean(errors)) + options.lmbda * about["bpp"]
+    return Encoded(data, about)

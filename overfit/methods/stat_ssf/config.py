@@ -79,10 +79,6 @@ class Fit:
     lr: float = 1e-2
     lr_end: float = 0.05
     clip: float = 1.0
-    stage2_lr: float = 1e-4
-    patience: int = 10
-    decay: float = 0.8
-    min_lr: float = 1e-6
 
 
 @dataclass(frozen=True)
