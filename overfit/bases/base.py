@@ -28,6 +28,9 @@ MAGIC, VERSION = b"OVB", 1
 _PREFIX = 8  # magic, version, CRC
 MAX_BYTES = 1 << 26  # of the arrays, unpacked: bounds what a damaged file can ask for
 ENCODER = "encoder"  # what its arrays are named by that no file and no decoder needs
+# Of the integers in a whole codec. With 16, files of the small STAT-SSF base were as large and clips
+# as good within 0.05 % and 0.002 dB; with 9 they took 3 % more.
+_BITS = 12
 _WIDTHS = {1: "<i1", 2: "<i2", 4: "<i4"}  # bytes per integer -> NumPy's name of the type
 
 
@@ -147,7 +150,7 @@ def _arrays(listed: list, values: bytes) -> dict[str, Prior]:
 def quantized(
     networks: dict[str, dict[str, np.ndarray]], exponent: Callable[[str], int]
 ) -> dict[str, Prior]:
-    """The arrays of a base that is a whole codec, in 16 bits each.
+    """The arrays of a base that is a whole codec, in about `_BITS` bits each.
 
     exponent(network): the finest step that its arrays may have is 2^-exponent. Changes of these are
     not coded under Laplace distributions: the spread is 0.
@@ -156,7 +159,7 @@ def quantized(
     for network, members in networks.items():
         for name, array in members.items():
             largest = float(np.abs(array).max(initial=1e-9))
-            e = min(exponent(network), int(np.floor(np.log2(32767 / largest))))
+            e = min(exponent(network), int(np.floor(np.log2((2 ** (_BITS - 1) - 1) / largest))))
             arrays[f"{network}/{name}"] = Prior(quantize(array, max(e, 0)).absolute(), 0)
     return arrays
 

@@ -1,5 +1,6 @@
 """`overfit pretrain`: the base of a codec whose networks are learned once, from many signals."""
 
+import contextlib
 from pathlib import Path
 
 from overfit.commands.common import check_base_output, prepare_jax, write_base
@@ -24,6 +25,11 @@ def add_arguments(parser) -> None:
     parser.add_argument("--base", help="train this one further, or into a larger configuration")
     parser.add_argument("--steps", type=int, help="default: as the preset says")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--workers", type=int, metavar="N",
+        help="processes that prepare batches ahead; default: one for each core but one where an "
+        "accelerator trains, none on CPUs",
+    )  # fmt: skip
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE",
         help="override a setting of the preset, say transform.normalization=gdn",
@@ -54,7 +60,7 @@ def _trained(arguments):
     from overfit.display import display
     from overfit.fitting.groups import DEFAULT_PRESET
     from overfit.io.datasets import find_all
-    from overfit.meta.pretrain import Plan, pretrain
+    from overfit.meta.pretrain import Plan, batches_of, pretrain
 
     assignments = _chosen(arguments) | settings.parse_assignments(arguments.set)
     if arguments.steps is not None:
@@ -63,8 +69,10 @@ def _trained(arguments):
     plan = Plan(arguments.method, preset, assignments, arguments.seed)
     saved = Path(arguments.checkpoint) if arguments.checkpoint else None
     start = library.find(arguments.base).load() if arguments.base else None
-    with display(arguments.quiet) as show:
-        return pretrain(find_all(arguments.inputs), plan, saved, show, start)
+    instances = find_all(arguments.inputs)
+    with contextlib.closing(batches_of(instances, plan, arguments.workers)) as batches:
+        with display(arguments.quiet) as show:
+            return pretrain(instances, plan, saved, show, start, batches)
 
 
 def _chosen(arguments) -> dict:

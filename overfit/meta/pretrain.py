@@ -25,11 +25,13 @@ from overfit.errors import UserError
 from overfit.fitting import checkpoint
 from overfit.fitting.run import CHECKPOINT_SECONDS, Progress
 from overfit.io.datasets import Instance
-from overfit.meta import footage, hosts
-from overfit.meta.crops import crops, large_images
+from overfit.jobs.pool import cores
+from overfit.meta import hosts
+from overfit.meta.batches import Batches, Shape
 
 _ADAM = optax.scale_by_adam()
 CURVE_POINTS = 50  # of the run, in the base's card
+MOST_PROCESSES = 16  # that make batches, unless there is to be another number
 
 
 class Plan(NamedTuple):
@@ -56,29 +58,29 @@ def pretrain(
     saved: Path | None = None,
     progress: Callable[[Progress], None] = lambda step: None,
     start: Base | None = None,
+    batches: Batches | None = None,
 ) -> Base:
     """Learns the base of a codec from images, or from clips.
 
     saved: folder in which an interrupted run of the same plan on the same images is found.
     start: a base whose networks are trained further; those that it lacks are new, and arrays that
         it lacks are those of a layer that does nothing yet (GSDN from GDN).
+    batches: `batches_of` the instances and the plan, or of one that differs in nothing that they
+        depend on, for trainings that share them; none: its own.
 
     Raises:
       UserError: nothing that is large or long enough, or bad options.
     """
-    codec = method.load(plan.method)
-    if codec.pretraining is None:
-        raise UserError(f"method {plan.method} is not pretrained; see overfit meta-train")
-    if plan.preset not in codec.presets:
-        raise UserError(
-            f"method {codec.name} has no preset '{plan.preset}'; "
-            f"choose one of {', '.join(codec.presets)}"
-        )
-    config = settings.override(codec.presets[plan.preset], plan.set)
-    data = _data(codec.pretraining, config, instances)
-    state = _first(codec.pretraining, config, plan.seed, start)
+    recipe, config = _configured(plan)
+    if batches is None:
+        batches = batches_of(instances, plan)
+        try:
+            return pretrain(instances, plan, saved, progress, start, batches)
+        finally:
+            batches.close()
+    state = _first(recipe, config, plan.seed, start)
     inherited = [] if start is None else [p.center.k for p in start.arrays.values()]
-    key = checkpoint.job_key(plan, config, *data.content, *inherited)
+    key = checkpoint.job_key(plan, config, *batches.content, *inherited)
     hosts.agree(key)
     if not hosts.first():
         saved = None
@@ -87,15 +89,48 @@ def pretrain(
         saved /= f"{key}-pretrain.ckpt"
         state = checkpoint.restore(saved, state) or state
     state = hosts.from_first(state)
-    state = _run(codec.pretraining, config, plan.seed, data, state, saved, progress)
+    state = _run(recipe, config, plan.seed, batches, state, saved, progress)
     card = {
         "trained_on": [instance.name for instance in instances],
         "plan": plan._asdict() | {"set": {k: str(v) for k, v in plan.set.items()}},
         "curve": [[round(float(x), 6) for x in row] for row in np.asarray(state.curve)],
     }
-    networks = codec.pretraining.freeze(jax.tree.map(np.asarray, state.networks), config)
-    arrays = quantized(networks, codec.pretraining.exponent)
-    return Base(codec.name, settings.lasting(config), arrays, card)
+    networks = recipe.freeze(jax.tree.map(np.asarray, state.networks), config)
+    arrays = quantized(networks, recipe.exponent)
+    return Base(plan.method, settings.lasting(config), arrays, card)
+
+
+def batches_of(instances: Sequence[Instance], plan: Plan, processes: int | None = None) -> Batches:
+    """What a plan trains on.
+
+    processes: that make batches ahead; None: one for each core but one where an accelerator trains,
+        none where the cores themselves are busy with it.
+
+    Raises:
+      UserError: nothing that is large or long enough, or bad options.
+    """
+    recipe, config = _configured(plan)
+    if processes is None:
+        processes = 0 if jax.default_backend() == "cpu" else min(len(cores()) - 1, MOST_PROCESSES)
+
+    def shape(step: int) -> Shape:
+        return Shape(*recipe.crops(step, config))
+
+    training = config.training
+    return Batches(instances, shape, training.steps, training.batch, plan.seed, processes)
+
+
+def _configured(plan: Plan) -> tuple[method.Pretraining, Any]:
+    """How the plan's method is trained, and its configuration; UserError for bad options."""
+    codec = method.load(plan.method)
+    if codec.pretraining is None:
+        raise UserError(f"method {plan.method} is not pretrained; see overfit meta-train")
+    if plan.preset not in codec.presets:
+        raise UserError(
+            f"method {codec.name} has no preset '{plan.preset}'; "
+            f"choose one of {', '.join(codec.presets)}"
+        )
+    return codec.pretraining, settings.override(codec.presets[plan.preset], plan.set)
 
 
 def _first(recipe: method.Pretraining, config, seed: int, start: Base | None) -> State:
@@ -113,29 +148,6 @@ def _first(recipe: method.Pretraining, config, seed: int, start: Base | None) ->
                 arrays[name] = jnp.asarray(inherited.get(name, np.zeros_like(array)))
     step = jnp.zeros((), jnp.int32)
     return State(networks, _ADAM.init(networks), step, jnp.zeros((CURVE_POINTS, 3)))
-
-
-class _Data(NamedTuple):
-    """What is trained on."""
-
-    content: list[Any]  # what tells it from other data
-    crops: Callable  # (frames, size, count, seed) -> uint8 [(frames,) size, size, 3] each
-
-
-def _data(recipe: method.Pretraining, config, instances: Sequence[Instance]) -> _Data:
-    """Raises UserError where nothing is large or long enough."""
-    shapes = [recipe.crops(step, config) for step in (0, config.training.steps - 1)]
-    frames, size = map(max, zip(*shapes, strict=True))
-    if frames:
-        known = footage.load(instances, size, frames)
-        return _Data(
-            [*known.images, *known.clips],
-            lambda frames, size, count, seed: footage.windows(known, size, frames, count, seed),
-        )
-    images = large_images(instances, size)
-    if not images:
-        raise UserError(f"training needs color images of {size} px or more")
-    return _Data(images, lambda frames, size, count, seed: crops(images, size, count, seed))
 
 
 @functools.lru_cache(maxsize=8)
@@ -203,7 +215,9 @@ def _program(recipe: method.Pretraining, config, seed: int) -> Callable:
     )
 
 
-def _run(recipe, config, seed: int, data: _Data, state: State, saved: Path | None, tell) -> State:
+def _run(
+    recipe, config, seed: int, batches: Batches, state: State, saved: Path | None, tell
+) -> State:
     program = _program(recipe, config, seed)
     total, batch = config.training.steps, config.training.batch
     # Where the program leaves it: a state that lies elsewhere would compile it a second time.
@@ -212,8 +226,7 @@ def _run(recipe, config, seed: int, data: _Data, state: State, saved: Path | Non
     begin = first = int(state.step)
     started = last_save = time.perf_counter()
     for step in range(first, total):
-        parts = data.crops(*recipe.crops(step, config), batch, (seed, step))[hosts.mine(batch)]
-        state, figures = program(state, hosts.spread(np.stack(parts), mesh))
+        state, figures = program(state, hosts.spread(batches(step)[hosts.mine(batch)], mesh))
         loss, distortion, bpp = (float(x) for x in np.asarray(figures))
         now = time.perf_counter()
         if step == first:  # that was the compilation

@@ -1,8 +1,11 @@
-"""The convolutions of `nn.convolutions` for fits: layers with gradients of their own.
+"""The convolutions of `nn.convolutions` for fits: layers with gradients.
 
 The transpose of a gather is a sum of as many padded arrays as there are taps, which is 40 times
 slower on CPU than the gather. Each gradient here is again a gather and a product: that of a strided
 convolution is a transposed one, and the other way round.
+
+Accelerators have convolutions of their own: gathered planes, 25 times what they are made from,
+would keep their memory busy and their arithmetic idle.
 
 w is [out, taps * in], b [out], x [in, rows, columns]; edges have zeros beyond them.
 """
@@ -11,6 +14,8 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 
 from overfit.nn import layers
 from overfit.nn.convolutions import (
@@ -89,8 +94,46 @@ def _up_backward(residuals, g):
 up.defvjp(lambda w, b, x: (up(w, b, x), (w, x)), _up_backward)
 
 
+# -- Accelerators ----------------------------------------------------------------------------------
+
+
+def _convolved(w, b, x, kernel_width: int, pad: tuple[int, int], stride=1, dilation=1) -> jax.Array:
+    """XLA's convolution with [out, width^2 * in]."""
+    kernel = w.reshape(len(w), kernel_width, kernel_width, len(x))
+    y = lax.conv_general_dilated(
+        x[None],
+        kernel,
+        (stride,) * 2,
+        (pad,) * 2,
+        lhs_dilation=(dilation,) * 2,
+        dimension_numbers=("NCHW", "OHWI", "NCHW"),
+    )
+    return y[0] + b[:, None, None]
+
+
+def _own_taps(w, b, x, offsets: Offsets) -> jax.Array:
+    reach = max(max(abs(dy), abs(dx)) for dy, dx in offsets)
+    width = 2 * reach + 1
+    if offsets != square(width):  # zeros where the kernel has no taps
+        at = np.asarray([(dy + reach) * width + dx + reach for dy, dx in offsets])
+        sparse = w.reshape(len(w), len(offsets), len(x))
+        w = jnp.zeros((len(w), width**2, len(x)), w.dtype).at[:, at].set(sparse)
+    return _convolved(w, b, x, width, (reach, reach))
+
+
+def _own_down(w, b, x) -> jax.Array:
+    return _convolved(w, b, x, 5, (2, 2), stride=2)
+
+
+def _own_up(w, b, x) -> jax.Array:
+    turned = w.reshape(len(w), 25, len(x))[:, ::-1]
+    return _convolved(turned, b, x, 5, (2, 3), dilation=2)
+
+
 def arithmetic(networks: dict) -> layers.Arithmetic:
     """Layers of these networks, with gradients."""
+    gathered = jax.default_backend() == "cpu"
+    of_taps, of_down, of_up = (taps, down, up) if gathered else (_own_taps, _own_down, _own_up)
 
     def weights(network: str, layer: int):
         return networks[network][f"w{layer}"], networks[network][f"b{layer}"]
@@ -101,9 +144,9 @@ def arithmetic(networks: dict) -> layers.Arithmetic:
 
     return layers.Arithmetic(
         dense,
-        lambda network, layer, x, offsets: taps(*weights(network, layer), x, offsets),
-        lambda network, layer, x: down(*weights(network, layer), x),
-        lambda network, layer, x: up(*weights(network, layer), x),
+        lambda network, layer, x, offsets: of_taps(*weights(network, layer), x, offsets),
+        lambda network, layer, x: of_down(*weights(network, layer), x),
+        lambda network, layer, x: of_up(*weights(network, layer), x),
         layers.leaky,
         lambda x, y: x + y,
         lambda x, gain: x * gain[None],
