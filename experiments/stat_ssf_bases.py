@@ -4,7 +4,9 @@
 
 Each is what `overfit pretrain --method stat-ssf --variant V --width W --steps N --set ...` makes of
 the same inputs; here the windows, which cores make while an accelerator trains, are made once for
-all of them. A base is written as bases/VARIANT.ovb when it is done.
+all of them. A base is written as bases/VARIANT.ovb when it is done. How fast that was goes to
+experiments/results/stat_ssf_bases.json: the rate of all trainings together once the last has been
+compiled, beside that of float32 matrix products in the same process.
 """
 
 import argparse
@@ -12,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-import common  # noqa: F401  (sets up JAX's devices first)
+import common  # sets up JAX's devices first
 import jax
 
 from overfit import settings
@@ -21,9 +23,36 @@ from overfit.commands.common import prepare_jax
 from overfit.io.atomic import atomic_write
 from overfit.io.datasets import find_all
 from overfit.meta.pretrain import Plan, batches_of, pretrain
-from overfit.methods.stat_ssf.config import VARIANTS
+from overfit.methods.stat_ssf import complexity
+from overfit.methods.stat_ssf.architecture import parts
+from overfit.methods.stat_ssf.config import PRESETS, VARIANTS
 
 TOLD = 250  # steps
+SIDE, PRODUCTS = 8192, 20  # of the products, one after the other
+
+
+def product_macs() -> float:
+    """Per second, of products of float32 matrices as JAX computes them here."""
+    side = SIDE if jax.default_backend() != "cpu" else SIDE // 8
+    matrix = jax.random.normal(jax.random.key(0), (side, side))
+    product = jax.jit(lambda a, b: a @ b)
+    jax.block_until_ready(product(matrix, matrix))
+    began = time.perf_counter()
+    result = matrix
+    for _ in range(PRODUCTS):
+        result = product(matrix, result)
+    jax.block_until_ready(result)
+    return PRODUCTS * side**3 / (time.perf_counter() - began)
+
+
+def step_macs(config) -> float:
+    """Of a training step: three times those of its forward pass."""
+    macs, training = complexity.frame_macs(config), config.training
+    encoders = {part: complexity.encoder(part, config) for part in parts(config)}
+    intra = macs["intra"] + encoders.pop("intra")
+    predicted = macs["predicted"] + sum(encoders.values())
+    pixels = training.batch * training.crop**2
+    return 3 * pixels * (intra + (training.frames - 1) * predicted)
 
 
 def main() -> None:
@@ -53,10 +82,12 @@ def main() -> None:
     instances = find_all(arguments.inputs)
     batches = batches_of(instances, next(iter(plans.values())), arguments.workers)
     began = time.perf_counter()
+    steps: dict[str, list[float]] = {variant: [] for variant in plans}  # when each was done
     print(f"{jax.devices()[0].device_kind}, {len(instances)} clips and stills", flush=True)
 
     def train(variant: str) -> None:
         def tell(progress) -> None:
+            steps[variant].append(time.perf_counter() - began)
             if progress.step == 1 or progress.step % TOLD == 0:
                 print(
                     f"{time.perf_counter() - began:6.1f} s  {variant:12} step {progress.step}  "
@@ -75,6 +106,28 @@ def main() -> None:
     for thread in threads:
         thread.join()
     batches.close()
+    # From when all were compiled to when the first was done.
+    start, end = (max(s[0] for s in steps.values()), min(s[-1] for s in steps.values()))
+    counts = {v: sum(start < moment <= end for moment in s) for v, s in steps.items()}
+    configs = {v: settings.override(PRESETS["stat-ssf-small"], p.set) for v, p in plans.items()}
+    training = configs[arguments.variants[0]].training
+    macs = sum(counts[v] * step_macs(configs[v]) for v in plans) / (end - start)
+    peak = product_macs()
+    results = {
+        "device": jax.devices()[0].device_kind,
+        "seconds": {variant: s[-1] for variant, s in steps.items()},
+        "compiled_after": {variant: s[0] for variant, s in steps.items()},
+        "steps_per_second": {v: count / (end - start) for v, count in counts.items()},
+        "frames_per_second": sum(counts.values())
+        * training.batch
+        * training.frames
+        / (end - start),
+        "window": [training.batch, training.frames, training.crop, training.crop],
+        "macs_per_second": macs,
+        "share_of_matmul": macs / peak,
+        "matmul_macs_per_second": peak,
+    }
+    common.save("stat_ssf_bases", results, settings=vars(arguments))
 
 
 if __name__ == "__main__":

@@ -225,8 +225,15 @@ def _run(
     state = jax.device_put(jax.tree.map(np.array, state), NamedSharding(mesh, PartitionSpec()))
     begin = first = int(state.step)
     started = last_save = time.perf_counter()
+
+    def data(step: int) -> Any:
+        return hosts.spread(batches(step)[hosts.mine(batch)], mesh)
+
+    following = data(first) if first < total else None
     for step in range(first, total):
-        state, figures = program(state, hosts.spread(batches(step)[hosts.mine(batch)], mesh))
+        state, figures = program(state, following)
+        if step + 1 < total:  # made while the step is at work
+            following = data(step + 1)
         loss, distortion, bpp = (float(x) for x in np.asarray(figures))
         now = time.perf_counter()
         if step == first:  # that was the compilation
