@@ -106,6 +106,7 @@ def row(record: dict) -> dict:
         "networks_bytes": record["bits"]["networks"] / 8,
         "cost": rd_cost(record),
         "seconds": record["seconds_encode"],
+        "device": record["device"],
     }
 
 

@@ -199,9 +199,15 @@ def started(one: Fit, entry: library.Entry) -> Fit:
         config = _configured(one.codec.presets[one.preset], base, one.options.set)
         return one._replace(config=config, base=base, base_prefix=entry.prefix)
     signal = jax.eval_shape(lambda: traced(one.signal))
-    init = functools.partial(one.codec.init, config=architecture(one.config))
+    init = _init(one.codec.init, architecture(one.config))
     jax.eval_shape(init, jax.random.key(0), signal, start_from(base))
     return one._replace(base=base, base_prefix=entry.prefix)
+
+
+@functools.lru_cache(maxsize=32)
+def _init(init: Callable, config) -> Callable:
+    """One function per configuration, which is traced once for many fits."""
+    return jax.jit(functools.partial(init, config=config))
 
 
 def _configured(config, base: Base, assignments: dict[str, Any]):

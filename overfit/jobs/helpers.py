@@ -10,33 +10,42 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
 from typing import Any
 
 from overfit.jobs.pool import ONE_CPU
 
 _Then = Callable[[Any], None]  # takes a result, or the exception that prevented it
 _pool: ProcessPoolExecutor | None = None
+_asleep = 0  # helpers that have not been started
 _waiting: dict[Future, _Then] = {}
 
 
 @contextlib.contextmanager
 def helpers(count: int) -> Iterator[None]:
     """Within it, `call` has that many processes; at its end all calls have been answered."""
-    global _pool
+    global _pool, _asleep
     context = multiprocessing.get_context("spawn")
     _pool = ProcessPoolExecutor(count, context, _begin)
+    _asleep = count
     try:
-        with _environment(ONE_CPU):
-            for _ in range(count):  # all start now, while there is nothing to be coded yet
-                _pool.submit(os.getpid)
         yield
         while _waiting:
             _answer(None)
     finally:
         _waiting.clear()
         _pool.shutdown(cancel_futures=True)
-        _pool = None
+        _pool, _asleep = None, 0
+
+
+def wake() -> None:
+    """Starts the helpers, if there are any, so that they are there when they are called."""
+    global _asleep
+    if _pool is not None and _asleep:
+        with _environment(ONE_CPU):
+            for _ in range(_asleep):  # the executor starts a process per call that finds none idle
+                _pool.submit(os.getpid)
+        _asleep = 0
 
 
 def call(function: Callable[..., Any], arguments: tuple, then: _Then) -> None:
@@ -48,7 +57,11 @@ def call(function: Callable[..., Any], arguments: tuple, then: _Then) -> None:
             result = error
         then(result)
         return
-    _waiting[_pool.submit(function, *arguments)] = then
+    wake()
+    try:
+        _waiting[_pool.submit(function, *arguments)] = then
+    except BrokenExecutor as error:  # a helper has died, and with it the others
+        then(error)
     _answer(0)
 
 

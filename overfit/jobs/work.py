@@ -10,7 +10,7 @@ from overfit.codecs import codec as codecs
 from overfit.errors import sentence
 from overfit.io.atomic import atomic_write
 from overfit.io.clip import Clip
-from overfit.jobs.helpers import call
+from overfit.jobs.helpers import call, wake
 from overfit.jobs.job import Emit, Event, Job, failure
 from overfit.jobs.measure import quality
 from overfit.jobs.records import decode_file, load_signal
@@ -34,6 +34,7 @@ def work(batch: Sequence[Job], folder: Path, emit: Emit) -> None:
 
 
 def _do(batch: Sequence[Job], folder: Path, emit: Emit) -> None:
+    wake()
     signals = {}
     for i, job in enumerate(batch):
         emit(Event(job))
