@@ -3,6 +3,8 @@
     python experiments/bases.py KODAK_FOLDER CLIC_FOLDER -o runs/bases [--parts crops-1000 ...]
 
 Every file is real and decoded again; a part that was interrupted goes on. Crops are top-left.
+On an accelerator `--at-once` fits all that is alike in one program, and processes on CPUs make the
+files meanwhile.
 `crops-N`: the twelve Kodak images of the development set, 256x256, at N steps of stage 1;
 `parity-2000`: two of them at the lambda and steps that Cool-chic 5.0.1 was measured at; `seeds-N`:
 three seeds on two crops; `kodak-N`: whole images; `clic-N`: 512x512 crops of CLIC images. Cost is
@@ -44,7 +46,7 @@ ARMS = ("none", "auto")
 COOLCHIC_5 = {"kodim23": (37.81, 0.3990), "kodim05": (33.38, 1.0466)}  # dB, bpp
 PARTS = (
     "parity-2000", "crops-1000", "crops-300", "seeds-1000", "clic-1000", "kodak-1000",
-    "crops-2000", "kodak-300", "clic-300", "kodak-2000", "clic-2000",
+    "crops-2000", "kodak-300", "clic-300", "kodak-2000", "clic-2000", "seeds-300", "seeds-2000",
 )  # fmt: skip
 
 
@@ -104,6 +106,7 @@ def row(record: dict) -> dict:
         "networks_bytes": record["bits"]["networks"] / 8,
         "cost": rd_cost(record),
         "seconds": record["seconds_encode"],
+        "device": record["device"],
     }
 
 
@@ -225,10 +228,15 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", default=ARMS, choices=ARMS)
     parser.add_argument("--lmbdas", type=float, nargs="+", default=LMBDAS)
     parser.add_argument("--images", type=int, help="of each part only so many")
+    parser.add_argument("--at-once", action="store_true", help="all parts in one run")
+    parser.add_argument("--workers", type=int, default=1, help="processes")
     arguments = parser.parse_args()
     output = Path(arguments.output)
-    for part in arguments.parts:
-        todo = jobs_of(part, arguments.kodak, arguments.clic, output)
+    parts = [arguments.parts] if arguments.at_once else [[part] for part in arguments.parts]
+    for together in parts:
+        folders = arguments.kodak, arguments.clic, output
+        listed = [job for part in together for job in jobs_of(part, *folders)]
+        todo = list({job.key(): job for job in listed}.values())  # parts have some in common
         names = list(dict.fromkeys(job.name for job in todo))[: arguments.images]
         todo = [
             job for job in todo
@@ -236,7 +244,7 @@ def main() -> None:
             and ("auto" if "base" in job.options else "none") in arguments.arms
         ]  # fmt: skip
         with batch_display(False) as show:
-            _, failures = drive(todo, output, Workers(count=1, together=1), progress=show)
+            _, failures = drive(todo, output, Workers(count=arguments.workers), progress=show)
         for failure in failures:
             print(f"failed: {failure}")
     rows = [row(record) for record in read_results(output)[0]]

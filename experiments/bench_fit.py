@@ -6,14 +6,16 @@ All of a step is timed: noise, entropy model, synthesis, gradient, clipping, Ada
 textbook formulation computes the same loss with `lax.conv_general_dilated` in NHWC (a full 7x7
 masked kernel for the context, as in C3's code) and takes one jitted step per call from Python, with
 the schedule on the host. Ours and the textbook are measured in turns, and the medians are compared,
-since machines are shared and noisy. Mpx/s is image pixels per second of fitting.
+since machines are shared and noisy. Mpx/s is image pixels per second of fitting. Accelerators get
+larger batches, and a file of their own: results/bench_fit_DEVICE.json.
 """
 
 import argparse
+import re
 import statistics
 import time
 
-import common  # noqa: F401  (sets up JAX's devices first)
+import common  # sets up JAX's devices first
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,10 +23,18 @@ import optax
 from jax import lax
 
 from overfit.engine import fit
+from overfit.fitting import origin
 from overfit.fitting.groups import Group, Options, Request, checked, start
 from overfit.method import Anneal, Aux
 from overfit.methods.c3 import model
 from overfit.nn import distributions
+
+# (height, width, instances, whether the textbook takes part)
+ON_CPU = ((64, 48, 1, True), (256, 256, 1, True), (512, 768, 1, True), (256, 256, 6, False))
+ON_ACCELERATORS = (
+    (64, 48, 1, True), (256, 256, 52, False), (512, 768, 8, False), (256, 256, 1, True),
+    (512, 768, 1, True), (256, 256, 12, False),
+)  # fmt: skip
 
 # -- The textbook ----------------------------------------------------------------------------------
 
@@ -134,8 +144,8 @@ def check_same_loss(group) -> float:
     )
     anneal = Anneal(jnp.float32(0.3), jnp.float32(2.0), jnp.bool_(False))
     arguments = (tasks.signal[0], jax.random.key(1), anneal, 1e-3, group.architecture)
-    ours = jax.grad(lambda p: model.loss(p, None, *arguments)[0])(params)
-    theirs = jax.grad(lambda p: textbook_loss(p, *arguments)[0])(params)
+    ours = jax.jit(jax.grad(lambda p: model.loss(p, None, *arguments)[0]))(params)
+    theirs = jax.jit(jax.grad(lambda p: textbook_loss(p, *arguments)[0]))(params)
     difference = optax.global_norm(jax.tree.map(jnp.subtract, ours, theirs))
     return float(difference / optax.global_norm(theirs))
 
@@ -149,6 +159,11 @@ def measure(runner, steps, repeats):
     return seconds
 
 
+def peak_bytes() -> int | None:
+    """Of the device's memory, by all that has run so far; None where it does not tell."""
+    return (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
@@ -157,9 +172,10 @@ def main() -> None:
     rng = np.random.default_rng(0)
     options = Options(steps=1000)
     rows = []
-    for height, width, instances, textbook in (
-        (64, 48, 1, True), (256, 256, 1, True), (512, 768, 1, True), (256, 256, 6, False),
-    ):  # fmt: skip
+    on_cpu = jax.default_backend() == "cpu"
+    device = re.sub(r"\W+", "_", origin.device().lower())
+    name = "bench_fit" if on_cpu else f"bench_fit_{device}"
+    for height, width, instances, textbook in ON_CPU if on_cpu else ON_ACCELERATORS:
         images = [rng.integers(0, 256, (height, width, 3), np.uint8) for _ in range(instances)]
         group = Group([checked(Request(image, options)) for image in images])
         runners = {"ours": Ours(group)}
@@ -171,12 +187,14 @@ def main() -> None:
         times: dict[str, list[float]] = {name: [] for name in runners}
         for runner in runners.values():
             runner.run(1)
+        if not on_cpu:
+            row["peak_bytes_so_far"] = peak_bytes()
         for _ in range(arguments.repeats):
-            for name, runner in runners.items():
-                times[name] += measure(runner, arguments.steps, 1)
-        for name, seconds in times.items():
+            for key, runner in runners.items():
+                times[key] += measure(runner, arguments.steps, 1)
+        for key, seconds in times.items():
             median = statistics.median(seconds)
-            row[name] = {
+            row[key] = {
                 "seconds_per_step": median,
                 "all": seconds,
                 "steps_per_second": 1 / median,
@@ -186,9 +204,9 @@ def main() -> None:
             row["speedup"] = row["textbook"]["seconds_per_step"] / row["ours"]["seconds_per_step"]
         rows.append(row)
         print({k: v for k, v in row.items() if k not in ("ours", "textbook")}, flush=True)
-        for name in runners:
-            print("   ", name, {k: v for k, v in row[name].items() if k != "all"}, flush=True)
-        common.save("bench_fit", rows, devices=jax.local_device_count())
+        for key in runners:
+            print("   ", key, {k: v for k, v in row[key].items() if k != "all"}, flush=True)
+        common.save(name, rows, devices=jax.local_device_count())
 
 
 if __name__ == "__main__":

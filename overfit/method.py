@@ -179,6 +179,10 @@ class Method(NamedTuple):
     pretraining: Pretraining | None = None
     variants: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
+    def __reduce__(self):
+        """Other processes load it by its name: functions that import late cannot be sent."""
+        return load, (self.name,)
+
 
 def has_latents(codec: Method) -> bool:
     """Whether a fit's params have latents, which a second stage rounds."""

@@ -6,7 +6,6 @@ by one over the arrays, each of which may take a finer or coarser step of its ow
 
 from collections.abc import Callable
 
-import jax.numpy as jnp
 import numpy as np
 
 _BATCH = 4  # candidates evaluated per call: one compiled shape
@@ -16,7 +15,7 @@ def _batches(candidates: list[dict]) -> list[dict]:
     """A list of {name: quantized array} as stacks of `_BATCH` values, filled up with the last."""
     filled = candidates + candidates[-1:] * (-len(candidates) % _BATCH)
     return [
-        {name: jnp.stack([c[name].value() for c in filled[i : i + _BATCH]]) for name in filled[0]}
+        {name: np.stack([c[name].value() for c in filled[i : i + _BATCH]]) for name in filled[0]}
         for i in range(0, len(filled), _BATCH)
     ]
 

@@ -1,17 +1,37 @@
 """From signals to .ovf bytes: fits them, writes files and decodes these again."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from overfit.fitting import frame_groups, whole_clips
 from overfit.fitting.choice import chosen
 from overfit.fitting.clips import clip_file, patch_fits
 from overfit.fitting.files import Encoded, image_file
-from overfit.fitting.groups import Fit, Fitted, Request, checked, run_group, saved, start, unfitted
+from overfit.fitting.groups import (
+    Ended,
+    Fit,
+    Fitted,
+    Request,
+    checked,
+    coded,
+    run_group,
+    saved,
+    start,
+    unfitted,
+)
 from overfit.fitting.run import Progress, Run
 from overfit.fitting.target import search_lambda, search_rate
-from overfit.fitting.together import fit_together, in_order, rounds_of
+from overfit.fitting.together import in_order, rounds_of, run_together
 from overfit.io.clip import Clip
 from overfit.method import has_latents, load
+
+
+class Uncoded(NamedTuple):
+    """A request whose fits have ended. It can be sent to another process, which codes it."""
+
+    request: Request
+    fits: list[Fit]
+    results: list[Ended]
 
 
 def encode(
@@ -27,21 +47,38 @@ def encode(
     Raises:
       UserError: bad signals or options.
     """
+    return [finish(one) for one in fit(requests, progress)]
+
+
+def finish(one: Uncoded | Encoded) -> Encoded:
+    """The file of a request whose fits have ended."""
+    if isinstance(one, Encoded):
+        return one
+    return file_of(one.request, one.fits, [coded(result) for result in one.results])
+
+
+def fit(
+    requests: Sequence[Request], progress: Callable[[Progress], None] | None = None
+) -> list[Uncoded | Encoded]:
+    """`encode` up to what needs the device that fits run on; `finish` does the rest.
+
+    Where fits depend on files in between, as in a search for lambda, there is no rest.
+    """
     fits = [
         [] if _by_itself(request) else chosen(fits_of(request), progress) for request in requests
     ]
     together = [one for several in fits for one in several if one.options.target is None]
-    results = iter(fit_together(together, progress))
+    results = iter(run_together(together, progress))
 
-    def encoded(request: Request, several: list[Fit]) -> Encoded:
+    def done(request: Request, several: list[Fit]) -> Uncoded | Encoded:
         if _by_itself(request):
             codec = load(request.options.method)
             return (frame_groups if codec.groups else whole_clips).encode_clip(request, progress)
         if request.options.target is not None:
             return _searched(request, several, progress)
-        return file_of(request, several, [next(results) for _ in several])
+        return Uncoded(request, several, [next(results) for _ in several])
 
-    return [encoded(*pair) for pair in zip(requests, fits, strict=True)]
+    return [done(*pair) for pair in zip(requests, fits, strict=True)]
 
 
 def _by_itself(request: Request) -> bool:
@@ -73,7 +110,7 @@ def _searched(
     groups = [group for _, group in rounds]
 
     def write(runs: list[Run]) -> Encoded:
-        return file_of(request, fits, in_order(rounds, runs))
+        return file_of(request, fits, [coded(result) for result in in_order(rounds, runs)])
 
     return search_lambda(groups, [run_group(group, *start(group)) for group in groups], write)
 

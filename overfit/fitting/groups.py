@@ -199,9 +199,15 @@ def started(one: Fit, entry: library.Entry) -> Fit:
         config = _configured(one.codec.presets[one.preset], base, one.options.set)
         return one._replace(config=config, base=base, base_prefix=entry.prefix)
     signal = jax.eval_shape(lambda: traced(one.signal))
-    init = functools.partial(one.codec.init, config=architecture(one.config))
+    init = _init(one.codec.init, architecture(one.config))
     jax.eval_shape(init, jax.random.key(0), signal, start_from(base))
     return one._replace(base=base, base_prefix=entry.prefix)
+
+
+@functools.lru_cache(maxsize=32)
+def _init(init: Callable, config) -> Callable:
+    """One function per configuration, which is traced once for many fits."""
+    return jax.jit(functools.partial(init, config=config))
 
 
 def _configured(config, base: Base, assignments: dict[str, Any]):
@@ -293,9 +299,13 @@ def _initial(group: Group, init: Callable, tasks: fit.Task) -> fit.FitState:
         program(*jax.tree.map(lambda array, i=i: array[i : i + 1], inputs))
         for i in range(len(group.fits))
     ]
-    states = jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *parts)
-    # The state is donated, so that no two of its arrays may share a buffer.
-    return jax.tree.map(jnp.copy, states)
+    # By NumPy, which compiles nothing. As copies: the state is donated, so that no two of its
+    # arrays may share a buffer.
+    return jax.tree.map(lambda *arrays: jnp.array(np.concatenate(arrays)), *parts)
+
+
+def _stacked(*arrays) -> jax.Array:
+    return jnp.asarray(np.stack(arrays))
 
 
 def start(group: Group, base: Start | None = None) -> tuple[fit.FitState, fit.Task]:
@@ -305,9 +315,9 @@ def start(group: Group, base: Start | None = None) -> tuple[fit.FitState, fit.Ta
     one, or none has.
     """
     each = [one.base and start_from(one.base) if base is None else base for one in group.fits]
-    bases = jax.tree.map(lambda *arrays: jnp.stack(arrays), *each) if each[0] else None
+    bases = jax.tree.map(_stacked, *each) if each[0] else None
     signals = traced(jax.tree.map(lambda *parts: np.stack(parts), *[f.signal for f in group.fits]))
-    schedule = jax.tree.map(lambda *v: jnp.stack(v), *[_schedule(one) for one in group.fits])
+    schedule = jax.tree.map(_stacked, *[_schedule(one) for one in group.fits])
     lmbda = jnp.asarray([one.options.lmbda for one in group.fits], jnp.float32)
     tasks = fit.Task(bases, signals, schedule, lmbda)
     states = _initial(group, group.codec.init, tasks)
@@ -406,33 +416,62 @@ def unfitted(one: Fit) -> Fitted:
     return Fitted(list(sections.values()), one.options.lmbda, loss, seconds, 0.0, 0)
 
 
-def fitted(group: Group, finished: Run) -> list[Fitted]:
-    """Quantizes and codes what was fitted.
+class Ended(NamedTuple):
+    """A fit that has taken its steps, on the host; any process can make its file."""
+
+    fit: Fit
+    params: Any  # the best; None where no step was asked for
+    lmbda: float
+    loss: float
+    seconds: float  # as in `Fitted`, likewise:
+    seconds_compile: float
+    steps: int
+
+
+def ended(group: Group, finished: Run) -> list[Ended]:
+    """What a run has come to, fit by fit.
 
     Raises:
       UserError: a fit never had a finite loss.
     """
-    best = jax.tree.map(np.asarray, finished.states.best_params)
-    losses = np.asarray(finished.states.best_loss)
+    states, tasks = finished.states, finished.tasks
+    best = jax.tree.map(np.asarray, states.best_params)
+    best_loss, *last = map(
+        np.asarray, (states.best_loss, states.loss, states.distortion, states.bits)
+    )
+    lmbdas, stage2_steps = np.asarray(tasks.lmbda), np.asarray(tasks.schedule.stage2_steps)
     done = []
     for i, one in enumerate(group.fits):
-        if not np.isfinite(losses[i]) and int(finished.tasks.schedule.stage2_steps[i]) > 0:
+        loss, distortion, bits = (float(values[i]) for values in last)
+        if np.isfinite(best_loss[i]):
+            loss = float(best_loss[i])
+        elif stage2_steps[i] > 0:
             raise UserError(
                 "the fit did not reach a finite loss; try a smaller --set fit.lr=... or another "
                 "--seed"
             )
         params = jax.tree.map(lambda array, i=i: array[i], best)
-        lmbda = float(finished.tasks.lmbda[i])
-        loss = losses[i] if np.isfinite(losses[i]) else finished.states.loss[i]
+        lmbda = float(lmbdas[i])
         if one.base is not None and one.codec.groups is None:
             # What is reported has no rate of the networks, with a base or without.
-            distortion, bits = finished.states.distortion[i], finished.states.bits[i]
             loss = distortion + lmbda * bits / one.pixels
-        signal = traced(one.signal)
-        search = parameter_steps.search
-        code = one.codec.quantize(params, one.base, signal, lmbda, one.config, search)
-        whole = one.codec.groups is None
-        coded = list(one.codec.write(code, one.base).values()) if whole else code
         times = finished.seconds, finished.seconds_compile, finished.steps
-        done.append(Fitted(coded, lmbda, float(loss), *times))
+        done.append(Ended(one, params, lmbda, loss, *times))
     return done
+
+
+def coded(result: Ended) -> Fitted:
+    """Quantizes and codes what was fitted, on the device of this process."""
+    one = result.fit
+    if result.params is None:
+        return unfitted(one)
+    signal, search = traced(one.signal), parameter_steps.search
+    code = one.codec.quantize(result.params, one.base, signal, result.lmbda, one.config, search)
+    whole = one.codec.groups is None
+    part = list(one.codec.write(code, one.base).values()) if whole else code
+    return Fitted(part, *result[2:])
+
+
+def fitted(group: Group, finished: Run) -> list[Fitted]:
+    """Both at once. Raises UserError as `ended`."""
+    return [coded(result) for result in ended(group, finished)]

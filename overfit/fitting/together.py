@@ -1,28 +1,39 @@
 """Runs any number of fits, those that are alike in one program."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 from overfit.fitting.groups import (
+    Ended,
     Fit,
     Fitted,
     Group,
     architecture,
-    fitted,
+    coded,
+    ended,
     run_group,
     signal_shape,
     start,
-    unfitted,
 )
 from overfit.fitting.memory import at_once
 from overfit.fitting.run import Progress, Run
 
 
 def fit_together(fits: Sequence[Fit], progress: Callable[[Progress], None] | None) -> list[Fitted]:
-    """Runs all fits, round by round; those of no steps are coded as their base has it."""
+    """Runs and codes all fits; those of no steps are coded as their base has it."""
+    return [coded(result) for result in run_together(fits, progress)]
+
+
+def run_together(fits: Sequence[Fit], progress: Callable[[Progress], None] | None) -> list[Ended]:
+    """Runs all fits, round by round."""
     rounds = rounds_of([one for one in fits if one.options.steps > 0], progress)
     # A generator: the state of one round only is kept at a time.
     done = iter(in_order(rounds, (run_group(group, *start(group)) for _, group in rounds)))
-    return [next(done) if one.options.steps > 0 else unfitted(one) for one in fits]
+    return [
+        next(done) if one.options.steps > 0 else
+        Ended(one, None, one.options.lmbda, math.nan, 0.0, 0.0, 0)
+        for one in fits
+    ]  # fmt: skip
 
 
 def rounds_of(
@@ -51,11 +62,11 @@ def rounds_of(
     ]
 
 
-def in_order(rounds: Sequence[tuple[list[int], Group]], runs: Iterable[Run]) -> list[Fitted]:
+def in_order(rounds: Sequence[tuple[list[int], Group]], runs: Iterable[Run]) -> list[Ended]:
     """What came of the runs of the rounds, in the order of the fits."""
-    results: dict[int, Fitted] = {}
+    results: dict[int, Ended] = {}
     for (members, group), run in zip(rounds, runs, strict=True):
-        results |= dict(zip(members, fitted(group, run), strict=True))
+        results |= dict(zip(members, ended(group, run), strict=True))
     return [results[i] for i in range(len(results))]
 
 

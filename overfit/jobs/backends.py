@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from overfit.errors import UserError
+from overfit.jobs.helpers import helpers
 from overfit.jobs.job import Backend, Emit, Job, Work, shape
 from overfit.jobs.pool import cores, pool
 
@@ -68,18 +69,30 @@ def in_process(work: Work, batches: Sequence[Sequence[Any]], folder: Path, emit:
         work(batch, folder, emit)
 
 
+def beside_helpers(count: int) -> Backend:
+    """For an accelerator: fits here, and so many processes on CPUs that make their files."""
+
+    def run(work: Work, batches: Sequence[Sequence[Any]], folder: Path, emit: Emit) -> None:
+        with helpers(count):
+            in_process(work, batches, folder, emit)
+
+    return run
+
+
 def local(jobs: Sequence[Job], count: int | None = None) -> tuple[Backend, int]:
     """The back end for this machine, and how many fits it takes at a time.
 
-    On an accelerator this process, with as many fits in a program as the memory has room for. On
-    CPUs a process per core, or `count` of them; one job alone gets all cores.
+    On an accelerator this process, with as many fits in a program as the memory has room for, and
+    the others for files. On CPUs a process per core, or `count` of them; one job alone gets all
+    cores.
     """
+    count = min(count or len(cores()), len(jobs))
     if any(job.codec == "overfit" for job in jobs):
         from overfit.fitting.memory import accelerator_memory
 
         if memory := accelerator_memory():
-            return in_process, _fits(jobs, memory)
-    count = min(count or len(cores()), len(jobs))
+            backend = beside_helpers(count) if count > 1 else in_process
+            return backend, _fits(jobs, memory)
     return (pool(count), 1) if count > 1 else (in_process, 1)
 
 

@@ -141,15 +141,19 @@ def in_batches(jobs: Sequence[Job], size: int) -> list[list[Job]]:
     """Jobs that can share a compiled program, at most `size` together and one after the other.
 
     Classical codecs come first, each job alone: they are fast. Then fits by architecture and shape,
-    because each new one is a compilation.
+    because each new one is a compilation; several together also by steps, because all wait for the
+    longest, and with a base or without, because these are two programs.
     """
     classical = [[job] for job in jobs if job.codec != "overfit"]
     fits = [job for job in jobs if job.codec == "overfit"]
     alike: dict[tuple, list[Job]] = {}
     for job in fits:
         architecture = (job.options.get("preset"), sorted(map(str, job.options["set"].items())))
-        alike.setdefault((str(architecture), shape(job)), []).append(job)
-    ordered = [alike[key] for key in sorted(alike, key=str)]
+        key = (str(architecture), shape(job))
+        if size > 1:
+            key += (job.options.get("steps"), "base" in job.options)
+        alike.setdefault(key, []).append(job)
+    ordered = list(alike.values()) if size > 1 else [alike[key] for key in sorted(alike, key=str)]
     return classical + [
         group[start : start + size] for group in ordered for start in range(0, len(group), size)
     ]

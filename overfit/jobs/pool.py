@@ -23,11 +23,19 @@ def cores() -> list[int]:
     return sorted(affinity(0)) if affinity else list(range(os.cpu_count() or 1))
 
 
+# Keeps JAX, and NumPy's products, to one thread of computation on the CPU.
+ONE_CPU = {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_NUM_CPU_DEVICES": "1",
+    "NPROC": "1",  # XLA's threads, where the process is not pinned to a core
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
+
 def one_cpu() -> None:
-    """Keeps JAX, which must not have started, to one thread of computation on the CPU."""
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    os.environ["JAX_NUM_CPU_DEVICES"] = "1"
-    os.environ["NPROC"] = "1"  # XLA's threads, where the process is not pinned to a core
+    """`ONE_CPU` in a process where JAX has not started yet."""
+    os.environ.update(ONE_CPU)
 
 
 def pool(workers: int) -> Backend:

@@ -1,14 +1,16 @@
 """What a worker does with a batch of jobs: encode, write, decode again, measure, record."""
 
+import functools
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from overfit.codecs import codec as codecs
 from overfit.errors import sentence
 from overfit.io.atomic import atomic_write
 from overfit.io.clip import Clip
+from overfit.jobs.helpers import call, wake
 from overfit.jobs.job import Emit, Event, Job, failure
 from overfit.jobs.measure import quality
 from overfit.jobs.records import decode_file, load_signal
@@ -32,6 +34,7 @@ def work(batch: Sequence[Job], folder: Path, emit: Emit) -> None:
 
 
 def _do(batch: Sequence[Job], folder: Path, emit: Emit) -> None:
+    wake()
     signals = {}
     for i, job in enumerate(batch):
         emit(Event(job))
@@ -39,24 +42,37 @@ def _do(batch: Sequence[Job], folder: Path, emit: Emit) -> None:
             signals[i] = load_signal(job.instance, job.crop, job.frames)
         except Exception as error:
             emit(Event(job, failure=failure(job, sentence(error))))
-    coded = _coded_together([batch[i] for i in signals], list(signals.values()), folder, emit)
-    for i, outcome in zip(signals, coded, strict=True):
-        job = batch[i]
-        try:
-            if isinstance(outcome, Exception):
-                raise outcome
-            data, known = outcome
-            record = store_file(job, signals[i], data, known, folder)
-            leave(record, folder)
-            if job.codec == "overfit":
-                _forget(job, signals[i], folder)
-            emit(Event(job, record=record))
-        except Exception as error:
-            emit(Event(job, failure=failure(job, sentence(error))))
+    made = _made_together([batch[i] for i in signals], list(signals.values()), folder, emit)
+    for (i, signal), outcome in zip(signals.items(), made, strict=True):
+        tell = functools.partial(_tell, batch[i], signal, folder, emit)
+        if isinstance(outcome, Exception):
+            tell(outcome)
+        else:
+            call(_recorded, (batch[i], signal, outcome, folder), tell)
 
 
-def _coded_together(jobs: list[Job], signals: list, folder: Path, emit) -> list:
-    """For every job (bytes, what is known of their making) or the exception that prevented it."""
+def _recorded(job: Job, signal, outcome, folder: Path) -> dict[str, Any]:
+    """The record of a job, left in the folder: what `_made_together` has is written and decoded."""
+    data, known = _coded(outcome) if isinstance(outcome, _Ended) else outcome
+    record = store_file(job, signal, data, known, folder)
+    leave(record, folder)
+    return record
+
+
+def _tell(job: Job, signal, folder: Path, emit: Emit, outcome: dict[str, Any] | Exception) -> None:
+    try:
+        if isinstance(outcome, Exception):
+            raise outcome
+        if job.codec == "overfit":
+            _forget(job, signal, folder)
+        emit(Event(job, record=outcome))
+    except Exception as error:
+        emit(Event(job, failure=failure(job, sentence(error))))
+
+
+def _made_together(jobs: list[Job], signals: list, folder: Path, emit) -> list:
+    """For every job (bytes, what is known of their making), an `_Ended`, or the exception that
+    prevented it."""
     if not jobs:
         return []
     try:
@@ -67,7 +83,7 @@ def _coded_together(jobs: list[Job], signals: list, folder: Path, emit) -> list:
         if len(jobs) == 1:
             return [error]
         pairs = zip(jobs, signals, strict=True)
-        return [_coded_together([job], [signal], folder, emit)[0] for job, signal in pairs]
+        return [_made_together([job], [signal], folder, emit)[0] for job, signal in pairs]
 
 
 def _encoded(job: Job, signal) -> tuple[bytes, dict[str, Any]]:
@@ -98,22 +114,37 @@ def _forget(job: Job, signal, folder: Path) -> None:
     forget(_request(job, signal, folder))
 
 
-def _fitted(jobs: list[Job], signals: list, folder: Path, emit) -> list:
-    from overfit.fitting.encode import encode
+class _Ended(NamedTuple):
+    """A fit without its file."""
+
+    result: Any  # of `fitting.encode.fit`
+    seconds: float  # of a batch: the mean
+    together: int  # fits in the batch
+    device: str  # that they ran on
+
+
+def _fitted(jobs: list[Job], signals: list, folder: Path, emit) -> list[_Ended]:
+    from overfit.fitting.encode import fit
+    from overfit.fitting.origin import device
 
     requests = [_request(job, signal, folder) for job, signal in zip(jobs, signals, strict=True)]
     start = time.perf_counter()
-    results = encode(requests, lambda step: emit(Event(jobs[0], step=step)))
-    seconds = (time.perf_counter() - start) / len(jobs)  # of a batch: the mean
-    return [
-        (
-            result.data,
-            {key: result.about[key] for key in KEPT}
-            | {key: result.about[key] for key in OF_ADAPTED if "adapted" in result.about}
-            | {"seconds_encode": seconds - result.about["seconds_compile"] / len(jobs)},
-        )
-        for result in results
-    ]
+    results = fit(requests, lambda step: emit(Event(jobs[0], step=step)))
+    seconds = (time.perf_counter() - start) / len(jobs)
+    return [_Ended(result, seconds, len(jobs), device()) for result in results]
+
+
+def _coded(ended: _Ended) -> tuple[bytes, dict[str, Any]]:
+    """The file of a fit that has ended, and what is known of its making."""
+    from overfit.fitting.encode import finish
+
+    start = time.perf_counter()
+    result = finish(ended.result)
+    seconds = ended.seconds + time.perf_counter() - start
+    known = {key: result.about[key] for key in KEPT}
+    known |= {key: result.about[key] for key in OF_ADAPTED if "adapted" in result.about}
+    compiling = result.about["seconds_compile"] / ended.together
+    return result.data, known | {"device": ended.device, "seconds_encode": seconds - compiling}
 
 
 def store_file(

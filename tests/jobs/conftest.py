@@ -54,6 +54,13 @@ def some_jobs(noise):
 
 
 @pytest.fixture
+def tiny_fits(pictures):
+    """Of two pictures of one shape, two each; over at once."""
+    instances = find_all([str(pictures)], ["a", "c"])
+    return jobs(instances, Plan(("c3-kodak",), (1e-2, 1e-3), steps=3, set=TINY))
+
+
+@pytest.fixture
 def command(noise):
     """The beginning of one for the eight."""
     return ["evaluate", str(noise), "--quiet", "--methods", "avif", "--ladder", "avif=70,80"]
