@@ -46,7 +46,7 @@ class Plan(NamedTuple):
 class State(NamedTuple):
     """All of a run: enough to continue it to the last bit."""
 
-    networks: Any  # pytree of float32
+    networks: Any  # float32 [n]; one vector, since a hundred arrays take long to compile
     moments: Any  # Adam's
     step: Any  # shape=(), int32
     curve: Any  # float32 [CURVE_POINTS, 3]: loss, distortion, bits per pixel; means over the steps
@@ -78,7 +78,7 @@ def pretrain(
             return pretrain(instances, plan, saved, progress, start, batches)
         finally:
             batches.close()
-    state = _first(recipe, config, plan.seed, start)
+    state = _first(_networks(recipe, config, plan.seed, start))
     inherited = [] if start is None else [p.center.k for p in start.arrays.values()]
     key = checkpoint.job_key(plan, config, *batches.content, *inherited)
     hosts.agree(key)
@@ -95,7 +95,8 @@ def pretrain(
         "plan": plan._asdict() | {"set": {k: str(v) for k, v in plan.set.items()}},
         "curve": [[round(float(x), 6) for x in row] for row in np.asarray(state.curve)],
     }
-    networks = recipe.freeze(jax.tree.map(np.asarray, state.networks), config)
+    networks = _unravel(recipe, config)(state.networks)
+    networks = recipe.freeze(jax.tree.map(np.asarray, networks), config)
     arrays = quantized(networks, recipe.exponent)
     return Base(plan.method, settings.lasting(config), arrays, card)
 
@@ -133,7 +134,29 @@ def _configured(plan: Plan) -> tuple[method.Pretraining, Any]:
     return codec.pretraining, settings.override(codec.presets[plan.preset], plan.set)
 
 
-def _first(recipe: method.Pretraining, config, seed: int, start: Base | None) -> State:
+class Moment(NamedTuple):
+    """A step's place in the run: no part of the program, which serves runs of any length."""
+
+    share: Any  # float32; of the run, before this step
+    lr: Any  # float32
+    point: Any  # int32; of the curve
+    weight: Any  # float32; in the point
+
+
+def _moments(recipe: method.Pretraining, config) -> Moment:
+    """Of all steps: arrays [steps]."""
+    steps = np.arange(config.training.steps)
+    rates = jax.vmap(lambda step: jnp.asarray(recipe.lr(step, config), jnp.float32))(steps)
+    return Moment(
+        (steps / len(steps)).astype(np.float32),
+        np.asarray(rates),
+        (steps * CURVE_POINTS // len(steps)).astype(np.int32),
+        np.full(len(steps), CURVE_POINTS / len(steps), np.float32),
+    )
+
+
+def _networks(recipe: method.Pretraining, config, seed: int, start: Base | None) -> dict:
+    """Before training: {network: {array: float32}}."""
     networks = jax.tree.map(jnp.asarray, recipe.init(np.random.default_rng(seed), config))
     if start is not None:
         known = floats_of(start).networks
@@ -146,16 +169,27 @@ def _first(recipe: method.Pretraining, config, seed: int, start: Base | None) ->
                 continue  # another kind of network: a new one
             for name, array in arrays.items():
                 arrays[name] = jnp.asarray(inherited.get(name, np.zeros_like(array)))
+    return networks
+
+
+def _first(networks: dict) -> State:
+    flat, _ = jax.flatten_util.ravel_pytree(networks)
     step = jnp.zeros((), jnp.int32)
-    return State(networks, _ADAM.init(networks), step, jnp.zeros((CURVE_POINTS, 3)))
+    return State(flat, _ADAM.init(flat), step, jnp.zeros((CURVE_POINTS, 3)))
+
+
+def _unravel(recipe: method.Pretraining, config) -> Callable:
+    """State.networks -> {network: {array: float32}}."""
+    return jax.flatten_util.ravel_pytree(recipe.init(np.random.default_rng(0), config))[1]
 
 
 @functools.lru_cache(maxsize=8)
 def _program(recipe: method.Pretraining, config, seed: int) -> Callable:
-    """One step: (state, uint8 [batch, (frames,) size, size, 3]) -> (state, its figures).
+    """One step: (state, uint8 [batch, (frames,) size, size, 3], moment) -> (state, its figures).
 
     These are loss, distortion and bits per pixel.
     """
+    unravel = _unravel(recipe, config)
     mesh = hosts.mesh(config.training.batch)
 
     def gradients(networks, batch, keys, share):
@@ -169,11 +203,11 @@ def _program(recipe: method.Pretraining, config, seed: int) -> Callable:
             bpp = jnp.mean(aux.bits) / (signals[0].size // 3)
             return jnp.mean(losses), jnp.stack([jnp.mean(losses), jnp.mean(aux.distortion), bpp])
 
-        gradient, figures = jax.grad(mean_loss, has_aux=True)(networks)
+        gradient, figures = jax.grad(mean_loss, has_aux=True)(unravel(networks))
         # One vector: devices on CPU would wait for each other at every array.
-        flat, unravel = jax.flatten_util.ravel_pytree(gradient)
+        flat, _ = jax.flatten_util.ravel_pytree(gradient)
         flat, figures = jax.lax.pmean((flat, figures), "batch")
-        return figures, unravel(flat)
+        return figures, flat
 
     everywhere, split = PartitionSpec(), PartitionSpec("batch")
     shared = jax.shard_map(
@@ -184,33 +218,31 @@ def _program(recipe: method.Pretraining, config, seed: int) -> Callable:
         check_vma=False,
     )
 
-    def step(state: State, batch):
+    def step(state: State, batch, moment: Moment):
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        share = state.step / config.training.steps
-        figures, gradient = shared(state.networks, batch, jax.random.split(key, len(batch)), share)
+        keys = jax.random.split(key, len(batch))
+        figures, gradient = shared(state.networks, batch, keys, moment.share)
         norm = optax.tree.norm(gradient)
         finite = jnp.isfinite(figures[0]) & jnp.isfinite(norm)
-        shrink = jnp.minimum(1.0, config.training.clip / norm)
-        gradient = jax.tree.map(lambda g: g * shrink, gradient)
+        gradient *= jnp.minimum(1.0, config.training.clip / norm)
         direction, moments = _ADAM.update(gradient, state.moments)
-        rate = recipe.lr(state.step, config)
-        networks = jax.tree.map(lambda p, d: p - rate * d, state.networks, direction)
+        networks = state.networks - moment.lr * direction
         # A step without a finite gradient is left out.
         networks, moments = jax.tree.map(
             lambda new, old: jnp.where(finite, new, old),
             (networks, moments),
             (state.networks, state.moments),
         )
-        point = state.step * CURVE_POINTS // config.training.steps
-        share_of_point = CURVE_POINTS / config.training.steps
-        curve = state.curve.at[point].add(jnp.where(finite, figures, 0.0) * share_of_point)
-        return State(networks, moments, state.step + 1, curve), figures
+        told = jnp.where(finite, figures, 0.0) * moment.weight
+        return State(
+            networks, moments, state.step + 1, state.curve.at[moment.point].add(told)
+        ), figures
 
     same = NamedSharding(mesh, everywhere)
     return jax.jit(
         step,
         donate_argnums=0,
-        in_shardings=(same, NamedSharding(mesh, split)),
+        in_shardings=(same, NamedSharding(mesh, split), same),
         out_shardings=(same, same),
     )
 
@@ -218,7 +250,7 @@ def _program(recipe: method.Pretraining, config, seed: int) -> Callable:
 def _run(
     recipe, config, seed: int, batches: Batches, state: State, saved: Path | None, tell
 ) -> State:
-    program = _program(recipe, config, seed)
+    program, moments = _program(recipe, config, seed), _moments(recipe, config)
     total, batch = config.training.steps, config.training.batch
     # Where the program leaves it: a state that lies elsewhere would compile it a second time.
     mesh = hosts.mesh(batch)
@@ -231,7 +263,8 @@ def _run(
 
     following = data(first) if first < total else None
     for step in range(first, total):
-        state, figures = program(state, following)
+        moment = jax.tree.map(lambda values, step=step: values[step], moments)
+        state, figures = program(state, following, moment)
         if step + 1 < total:  # made while the step is at work
             following = data(step + 1)
         loss, distortion, bpp = (float(x) for x in np.asarray(figures))

@@ -10,7 +10,7 @@ from overfit import method, settings
 from overfit.bases.base import identity, pack, unpack
 from overfit.errors import UserError
 from overfit.io.datasets import find_all
-from overfit.meta.pretrain import Plan, _first, pretrain
+from overfit.meta.pretrain import Plan, _networks, pretrain
 from overfit.methods.reference import codec
 
 SETTINGS = small_reference.SMALL | {
@@ -47,7 +47,8 @@ def test_the_loss_falls(trained):
 
 
 def test_every_array_learns(trained):
-    first = _first(method.load("reference").pretraining, _config(trained[0]), 0, None).networks
+    recipe = method.load("reference").pretraining
+    first = recipe.init(np.random.default_rng(0), _config(trained[0]))
     for path, prior in trained[0].arrays.items():
         network, name = path.split("/")
         moved = np.abs(prior.center.value() - np.asarray(first[network][name])).max()
@@ -84,7 +85,7 @@ def test_gsdn_starts_from_gdn(trained):
         transform__normalization="gdn", rates__lmbdas=(3e-3,), entropy__hyperprior=False
     )
     recipe = method.load("reference").pretraining
-    networks = _first(recipe, _config(trained[0]), 0, gdn).networks
+    networks = _networks(recipe, _config(trained[0]), 0, gdn)
     for path, prior in gdn.arrays.items():
         network, name = path.split("/")
         assert np.array_equal(networks[network][name], prior.center.value())
