@@ -1,12 +1,15 @@
 """Trains variants of STAT-SSF side by side: on the same windows, for equally many steps.
 
     python experiments/stat_ssf_bases.py clips:SEPTUPLETS STILLS -o bases --steps 10000
+    python experiments/stat_ssf_bases.py clips:SEPTUPLETS STILLS -o bases --seconds 300
 
 Each is what `overfit pretrain --method stat-ssf --variant V --width W --steps N --set ...` makes of
 the same inputs; here the windows, which cores make while an accelerator trains, are made once for
-all of them. A base is written as bases/VARIANT.ovb when it is done. How fast that was goes to
-experiments/results/stat_ssf_bases.json: the rate of all trainings together once the last has been
-compiled, beside that of float32 matrix products in the same process.
+all of them. A base is written as bases/VARIANT.ovb when it is done. With --seconds there are as
+many steps as the rate of the first ones promises; the card of a base has their number.
+
+How fast that was goes to experiments/results/stat_ssf_bases.json: the rate while all were at work,
+beside that of float32 matrix products in the same process.
 """
 
 import argparse
@@ -18,6 +21,7 @@ import common  # sets up JAX's devices first
 import jax
 
 from overfit import settings
+from overfit.bases import library
 from overfit.bases.base import pack
 from overfit.commands.common import prepare_jax
 from overfit.io.atomic import atomic_write
@@ -28,6 +32,7 @@ from overfit.methods.stat_ssf.architecture import parts
 from overfit.methods.stat_ssf.config import PRESETS, VARIANTS
 
 TOLD = 250  # steps
+FIRST = 120  # steps that the rate is told from, and that are not used
 SIDE, PRODUCTS = 8192, 20  # of the products, one after the other
 
 
@@ -55,6 +60,17 @@ def step_macs(config) -> float:
     return 3 * pixels * (intra + (training.frames - 1) * predicted)
 
 
+Done = dict[str, list[float]]  # when each step of each variant was done, in seconds
+
+
+def rates(done: Done) -> dict[str, float]:
+    """Steps per second of each, from when all had begun to when the first had ended."""
+    begin, end = max(s[0] for s in done.values()), min(s[-1] for s in done.values())
+    if end <= begin:
+        raise SystemExit("the trainings are too short to tell how fast they are together")
+    return {v: sum(begin < at <= end for at in s) / (end - begin) for v, s in done.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("inputs", nargs="+")
@@ -64,64 +80,74 @@ def main() -> None:
     )
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--steps", type=int, default=10000)
+    parser.add_argument("--seconds", type=float, help="take about so long, instead of --steps")
+    parser.add_argument("--base", help="train this one further")
     parser.add_argument("--workers", type=int, help="processes that make windows")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
     prepare_jax()
-    chosen = settings.parse_assignments(arguments.set) | {
+    chosen = {
         "transform.width": arguments.width,
         "transform.latents": arguments.width * 3 // 2,
-        "training.steps": arguments.steps,
-    }
-    plans = {
-        variant: Plan("stat-ssf", "stat-ssf-small", VARIANTS[variant] | chosen)
-        for variant in arguments.variants
-    }
+    } | settings.parse_assignments(arguments.set)
+    start = library.find(arguments.base).load() if arguments.base else None
+
+    def plan(variant: str, steps: int) -> Plan:
+        changes = VARIANTS[variant] | chosen | {"training.steps": steps}
+        return Plan("stat-ssf", "stat-ssf-small", changes)
+
     output = Path(arguments.output)
     output.mkdir(parents=True, exist_ok=True)
     instances = find_all(arguments.inputs)
-    batches = batches_of(instances, next(iter(plans.values())), arguments.workers)
-    began = time.perf_counter()
-    steps: dict[str, list[float]] = {variant: [] for variant in plans}  # when each was done
+    batches = batches_of(instances, plan(arguments.variants[0], 1 << 30), arguments.workers)
     print(f"{jax.devices()[0].device_kind}, {len(instances)} clips and stills", flush=True)
 
-    def train(variant: str) -> None:
-        def tell(progress) -> None:
-            steps[variant].append(time.perf_counter() - began)
-            if progress.step == 1 or progress.step % TOLD == 0:
-                print(
-                    f"{time.perf_counter() - began:6.1f} s  {variant:12} step {progress.step}  "
-                    f"loss {progress.loss:.4f}  {progress.bpp:.3f} bpp  {progress.psnr:.2f} dB  "
-                    f"{progress.steps_per_second:.1f} steps/s",
-                    flush=True,
-                )
+    def all_of(steps: int, write: bool) -> Done:
+        began = time.perf_counter()
+        done: Done = {variant: [] for variant in arguments.variants}
 
-        base = pretrain(instances, plans[variant], progress=tell, batches=batches)
-        with atomic_write(output / f"{variant}.ovb") as file:
-            file.write(pack(base))
+        def train(variant: str) -> None:
+            def tell(progress) -> None:
+                done[variant].append(time.perf_counter() - began)
+                if progress.step == 1 or progress.step % TOLD == 0:
+                    print(
+                        f"{done[variant][-1]:6.1f} s  {variant:12} step {progress.step}/{steps}  "
+                        f"loss {progress.loss:.3f}  {progress.bpp:.3f} bpp  {progress.psnr:.2f} dB",
+                        flush=True,
+                    )
 
-    threads = [threading.Thread(target=train, args=(variant,)) for variant in plans]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+            base = pretrain(instances, plan(variant, steps), None, tell, start, batches)
+            if write:
+                with atomic_write(output / f"{variant}.ovb") as file:
+                    file.write(pack(base))
+
+        threads = [threading.Thread(target=train, args=(v,)) for v in arguments.variants]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return done
+
+    steps = arguments.steps
+    if arguments.seconds:
+        all_of(1, write=False)  # compiles
+        first = min(rates(all_of(FIRST, write=False)).values())
+        steps = max(FIRST, round(first * arguments.seconds))
+    done = all_of(steps, write=True)
     batches.close()
-    # From when all were compiled to when the first was done.
-    start, end = (max(s[0] for s in steps.values()), min(s[-1] for s in steps.values()))
-    counts = {v: sum(start < moment <= end for moment in s) for v, s in steps.items()}
-    configs = {v: settings.override(PRESETS["stat-ssf-small"], p.set) for v, p in plans.items()}
+    per_second = rates(done)
+    configs = {
+        v: settings.override(PRESETS["stat-ssf-small"], plan(v, steps).set) for v in per_second
+    }
     training = configs[arguments.variants[0]].training
-    macs = sum(counts[v] * step_macs(configs[v]) for v in plans) / (end - start)
+    macs = sum(rate * step_macs(configs[v]) for v, rate in per_second.items())
     peak = product_macs()
     results = {
         "device": jax.devices()[0].device_kind,
-        "seconds": {variant: s[-1] for variant, s in steps.items()},
-        "compiled_after": {variant: s[0] for variant, s in steps.items()},
-        "steps_per_second": {v: count / (end - start) for v, count in counts.items()},
-        "frames_per_second": sum(counts.values())
-        * training.batch
-        * training.frames
-        / (end - start),
+        "steps": steps,
+        "seconds": {variant: s[-1] for variant, s in done.items()},
+        "steps_per_second": per_second,
+        "frames_per_second": sum(per_second.values()) * training.batch * training.frames,
         "window": [training.batch, training.frames, training.crop, training.crop],
         "macs_per_second": macs,
         "share_of_matmul": macs / peak,

@@ -250,7 +250,9 @@ def _program(recipe: method.Pretraining, config, seed: int) -> Callable:
 def _run(
     recipe, config, seed: int, batches: Batches, state: State, saved: Path | None, tell
 ) -> State:
-    program, moments = _program(recipe, config, seed), _moments(recipe, config)
+    # Runs of any length share a program.
+    program = _program(recipe, settings.override(config, {"training.steps": 1}), seed)
+    moments = _moments(recipe, config)
     total, batch = config.training.steps, config.training.batch
     # Where the program leaves it: a state that lies elsewhere would compile it a second time.
     mesh = hosts.mesh(batch)
