@@ -20,7 +20,7 @@ from overfit.meta import footage
 from overfit.meta.crops import crops, large_images
 
 _AHEAD = 2  # batches per process that are there, or being made, before they are asked for
-_KEPT = 4  # times as many, for trainings that share them and are not equally fast
+_KEPT = 5  # times as many at most, for trainings that share them and are not equally fast
 
 
 class Shape(NamedTuple):
@@ -56,7 +56,7 @@ def load(instances: Sequence[Instance], largest: Shape) -> Data:
 class Batches:
     """uint8 [batch, (frames,) size, size, 3] by step; trainings in threads may share them.
 
-    Memory: as many as (1 + _KEPT) * _AHEAD * processes, and in each process the decoded images and
+    Memory: _KEPT * _AHEAD * processes of them, and in each process the decoded images and
     up to `footage.KEPT` bytes of clips.
     """
 
@@ -94,12 +94,14 @@ class Batches:
         """Raises UserError: a clip cannot be read, or the processes died."""
         if self._pool is None:
             return _stacked(self._data, *self._task(step))
+        wanted = range(step, min(step + _AHEAD * self._processes + 1, self._steps))
         with self._lock:
-            for later in range(step, min(step + _AHEAD * self._processes + 1, self._steps)):
-                if later not in self._made:
-                    self._made[later] = self._pool.submit(_make, *self._task(later))
-            while len(self._made) > (1 + _KEPT) * _AHEAD * self._processes:
-                del self._made[min(self._made)]
+            for one in wanted:
+                if one not in self._made:
+                    self._made[one] = self._pool.submit(_make, *self._task(one))
+            others = sorted(one for one in self._made if one not in wanted)
+            for one in others[: len(self._made) - _KEPT * _AHEAD * self._processes]:
+                del self._made[one]
             made = self._made[step]
         try:
             return made.result()
