@@ -13,12 +13,13 @@ ROOT = Path(overfit.__file__).parent
 # directly under overfit/.
 ALLOWED = {
     "errors": set(),
+    "processes": set(),
     "settings": set(),
     "method": {"methods"},  # the registry loads them by name
     "nn": set(),
     "coding": {"method", "nn"},  # numbers of methods
     "bases": {"coding", "io"},
-    "meta": {"bases", "coding", "engine", "fitting", "io", "method", "settings"},
+    "meta": {"bases", "coding", "engine", "fitting", "io", "method", "processes", "settings"},
     "methods": {"nn", "bases", "coding", "method", "settings", "codecs", "io"},
     "engine": {"nn", "method"},
     "metrics": set(),
@@ -26,7 +27,7 @@ ALLOWED = {
     "codecs": {"io", "metrics"},
     "decoding": {"bases", "clip_decoding", "method", "coding", "io"},
     "clip_decoding": {"method", "coding", "io"},
-    "jobs": {"bases", "codecs", "decoding", "fitting", "io", "metrics", "overfit"},
+    "jobs": {"bases", "codecs", "decoding", "fitting", "io", "metrics", "overfit", "processes"},
     "fitting": {
         "bases", "clip_decoding", "coding", "decoding", "engine", "io", "method", "metrics",
         "settings",
@@ -38,7 +39,8 @@ ALLOWED = {
     "watching": {"display", "io", "jobs"},
     "commands": {
         "bases", "clip_decoding", "codecs", "coding", "decoding", "display", "evaluation",
-        "fitting", "io", "jobs", "meta", "method", "report", "settings", "sweeping", "watching",
+        "fitting", "io", "jobs", "meta", "method", "processes", "report", "settings", "sweeping",
+        "watching",
     },
     "cli": {"commands", "io", "jobs", "overfit"},
     "overfit": {"decoding", "fitting", "io"},  # __init__.py

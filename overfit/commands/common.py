@@ -32,7 +32,7 @@ def check_writable(path: str) -> None:
 def prepare_jax() -> None:
     """Settings that JAX reads when it is imported; the user's own come first."""
     # Devices on CPU share the work on one image; beyond four the gain is not measured.
-    from overfit.jobs.pool import cores
+    from overfit.processes import cores
 
     os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(min(4, len(cores()))))
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from overfit.errors import UserError
 from overfit.jobs.helpers import helpers
 from overfit.jobs.job import Backend, Emit, Job, Work, shape
-from overfit.jobs.pool import cores, pool
+from overfit.jobs.pool import pool
+from overfit.processes import cores
 
 _BYTES_ELSEWHERE = 16e9  # of an accelerator that is in another machine and cannot be asked
 

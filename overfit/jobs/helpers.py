@@ -7,13 +7,11 @@ needs for the fit.
 import contextlib
 import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
 from typing import Any
 
-from overfit.jobs.pool import ONE_CPU
+from overfit.processes import ONE_CPU, begin_helper
 
 _Then = Callable[[Any], None]  # takes a result, or the exception that prevented it
 _pool: ProcessPoolExecutor | None = None
@@ -26,7 +24,7 @@ def helpers(count: int) -> Iterator[None]:
     """Within it, `call` has that many processes; at its end all calls have been answered."""
     global _pool, _asleep
     context = multiprocessing.get_context("spawn")
-    _pool = ProcessPoolExecutor(count, context, _begin)
+    _pool = ProcessPoolExecutor(count, context, begin_helper)
     _asleep = count
     try:
         yield
@@ -71,19 +69,6 @@ def _answer(seconds: float | None) -> None:
         then = _waiting.pop(future)
         error = future.exception()
         then(future.result() if error is None else error)
-
-
-def _begin() -> None:
-    """What a helper does first."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver ends its helpers itself
-    threading.Thread(target=_end_with_the_driver, daemon=True).start()
-
-
-def _end_with_the_driver() -> None:
-    driver = multiprocessing.parent_process()
-    assert driver is not None
-    driver.join()  # a driver that was killed has ended nobody
-    os._exit(1)
 
 
 @contextlib.contextmanager

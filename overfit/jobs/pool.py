@@ -15,27 +15,7 @@ from typing import Any
 
 from overfit.jobs.dispatch import Dispatch
 from overfit.jobs.job import Backend, Emit, Work
-
-
-def cores() -> list[int]:
-    """The processors that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
-    return sorted(affinity(0)) if affinity else list(range(os.cpu_count() or 1))
-
-
-# Keeps JAX, and NumPy's products, to one thread of computation on the CPU.
-ONE_CPU = {
-    "JAX_PLATFORMS": "cpu",
-    "JAX_NUM_CPU_DEVICES": "1",
-    "NPROC": "1",  # XLA's threads, where the process is not pinned to a core
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-}
-
-
-def one_cpu() -> None:
-    """`ONE_CPU` in a process where JAX has not started yet."""
-    os.environ.update(ONE_CPU)
+from overfit.processes import cores, one_cpu
 
 
 def pool(workers: int) -> Backend:

@@ -30,7 +30,7 @@ from overfit import __version__
 from overfit.errors import UserError, sentence
 from overfit.jobs.dispatch import Dispatch
 from overfit.jobs.job import Backend, Emit, Event, Work
-from overfit.jobs.pool import cores, one_cpu
+from overfit.processes import cores, one_cpu
 
 
 @contextlib.contextmanager

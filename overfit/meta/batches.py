@@ -3,13 +3,11 @@
 A batch follows from the seed and the number of its step, whoever makes it.
 """
 
-import os
-import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +16,7 @@ from overfit.errors import UserError
 from overfit.io.datasets import Instance
 from overfit.meta import footage
 from overfit.meta.crops import crops, large_images
+from overfit.processes import begin_helper
 
 _AHEAD = 2  # batches per process that are there, or being made, before they are asked for
 _KEPT = 5  # times as many at most, for trainings that share them and are not equally fast
@@ -130,17 +129,8 @@ _data: Data  # of a process that makes batches
 
 def _begin(instances: list[Instance], largest: Shape) -> None:
     global _data
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the training ends its processes itself
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    begin_helper()
     _data = load(instances, largest)
-
-
-def _end_with_parent() -> None:
-    """However that ends: it may have been killed."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _make(shape: Shape, count: int, seed: tuple[int, int]) -> np.ndarray:

@@ -25,9 +25,9 @@ from overfit.errors import UserError
 from overfit.fitting import checkpoint
 from overfit.fitting.run import CHECKPOINT_SECONDS, Progress
 from overfit.io.datasets import Instance
-from overfit.jobs.pool import cores
 from overfit.meta import hosts
 from overfit.meta.batches import Batches, Shape
+from overfit.processes import cores
 
 _ADAM = optax.scale_by_adam()
 CURVE_POINTS = 50  # of the run, in the base's card
