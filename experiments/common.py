@@ -14,6 +14,8 @@ from overfit.fitting import origin  # noqa: E402
 from overfit.io.images import load_image  # noqa: E402
 from overfit.io.json_file import write_json  # noqa: E402
 
+# Of the environment, those that say how fast accelerators compute, and how exactly.
+SETTINGS = ("XLA_FLAGS", "JAX_DEFAULT_MATMUL_PRECISION")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -36,6 +38,7 @@ def machine() -> dict:
         "cpu": model,
         "cores": os.cpu_count(),
         "device": origin.device(),
+        "environment": {name: os.environ[name] for name in SETTINGS if name in os.environ},
         "versions": origin.versions(),
     }
 

@@ -88,11 +88,37 @@ def _linear_forward(w, b, x):
 
 def _linear_backward(residuals, g):
     w, x = residuals
-    # The sum over positions as a product with ones: XLA's reduction along rows is not vectorized.
-    return g @ x.T, g @ jnp.ones(x.shape[1], x.dtype), w.T @ g
+    return _over_positions(g, x), _total(g), w.T @ g
 
 
 linear.defvjp(_linear_forward, _linear_backward)
+
+
+# Positions that one product sums over on accelerators, where a sum over a whole image for so small
+# a result is one long chain: on an H100 the time of a step grew with the positions of one image,
+# not with those of all (experiments/results/bench_fit_nvidia_h100_80gb_hbm3.json).
+_CHUNK = 4096
+
+
+def _over_positions(a: jax.Array, b: jax.Array) -> jax.Array:
+    """a @ b.T for a [m, positions] and b [n, positions]."""
+    positions = a.shape[1]
+    if jax.default_backend() == "cpu" or positions <= _CHUNK:
+        return a @ b.T
+    chunks = -(-positions // _CHUNK)
+    a, b = (
+        jnp.pad(x, ((0, 0), (0, chunks * _CHUNK - positions))).reshape(len(x), chunks, _CHUNK)
+        for x in (a, b)
+    )
+    return jnp.einsum("mcp,ncp->cmn", a, b).sum(0)
+
+
+def _total(x: jax.Array) -> jax.Array:
+    """Over positions: [channels, positions] -> [channels]."""
+    if jax.default_backend() != "cpu":
+        return x.sum(1)
+    # As a product with ones: on CPU XLA's reduction along rows is not vectorized.
+    return x @ jnp.ones(x.shape[1], x.dtype)
 
 
 @jax.custom_vjp
@@ -421,11 +447,13 @@ def _kernel_gradients(width: int, x: jax.Array, g: jax.Array) -> tuple[jax.Array
     batch, out, rows, columns = g.shape
     strip = _rows_per_strip(rows, columns, 4)
     if strip == rows:
-        taps = [
-            x[:, :, dy : dy + rows, dx : dx + columns] for dy in range(width) for dx in range(width)
-        ]
-        d_kernel = jnp.einsum("boyx,tbiyx->oit", g, jnp.stack(taps))
-        return d_kernel.reshape(out, -1, width, width), g.sum((0, 2, 3))
+        taps = jnp.stack(
+            [x[:, :, dy : dy + rows, dx : dx + columns] for dy, dx in np.ndindex(width, width)], 2
+        )  # [batch, in, taps, rows, columns]
+        g, taps = (jnp.moveaxis(a, 0, -3).reshape(-1, batch * rows * columns) for a in (
+            g.reshape(batch, out, rows, columns), taps.reshape(batch, -1, rows, columns),
+        ))  # fmt: skip
+        return _over_positions(g, taps).reshape(out, -1, width, width), _total(g)
     # On CPU copying the taps takes longer than the product. Instead a strip of a few rows of g is
     # multiplied with all rows of x that it meets, and the products of rows at the distances dy are
     # picked from the sum over all strips. More rows would give more products that nobody picks.

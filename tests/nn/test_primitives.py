@@ -59,15 +59,24 @@ def short_strips(monkeypatch):
     monkeypatch.setattr(primitives, "strip_length", lambda positions: min(positions, 16))
 
 
+@pytest.fixture(params=["cpu", "gpu"])
+def backend(request, monkeypatch):
+    """As if on an accelerator, too, where tiny arrays are summed in chunks, as large images are."""
+    monkeypatch.setattr(primitives, "_CHUNK", 16)
+    monkeypatch.setattr(jax, "default_backend", lambda: request.param)
+
+
 # -- Layers ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("backend")
 def test_linear_is_a_matrix_product_with_the_usual_gradients():
     def plain(w, b, x):
         return jnp.einsum("oi,in->on", w, x) + b[:, None]
 
     agree(primitives.linear, plain, normal(0, 5, 3), normal(1, 5), normal(2, 3, 7))
     agree(primitives.linear, plain, normal(0, 2, 0), normal(1, 2), normal(2, 0, 7))
+    agree(primitives.linear, plain, normal(0, 5, 3), normal(1, 5), normal(2, 3, 39))
 
 
 def test_gelu_is_that_of_jax():
@@ -115,6 +124,7 @@ def conv_by_lax(w, b, x):
     return y + b[:, None, None]
 
 
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize(
     "size, channels, shape",
     [
@@ -137,6 +147,7 @@ def volume_by_lax(w, b, x):
     return y + b[:, None, None, None]
 
 
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 5, 3), (4, 37, 9)])
 def test_convolutions_of_frames_and_volumes_are_those_of_lax(shape):
     x = normal(2, 3, *shape)
