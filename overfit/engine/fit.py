@@ -189,7 +189,9 @@ def _program(loss_fn: Callable, config, layout: Layout) -> Callable:
             state, task, count = instance
             return _advance_one(state, task, count, loss_of_config)
 
-        with primitives.shared_strips("strip", layout.strips):
+        # Decoders compute in float32; products of so few channels gain nothing from less.
+        exact = jax.default_matmul_precision("highest")
+        with exact, primitives.shared_strips("strip", layout.strips):
             if jax.default_backend() == "cpu":
                 return lax.map(one, (states, tasks, steps))
             return jax.vmap(one)((states, tasks, steps))
