@@ -216,6 +216,9 @@ def curves(folder: Path) -> Iterator[tuple[str, dict[str, list[dict]]]]:
 def compared(anchor: list[dict], test: list[dict], metric: str) -> dict:
     """BD-rate in per cent and BD-PSNR, each over what both curves cover.
 
+    The anchor has the QPs of the other only: a curve of two points is a straight line, which lies
+    beside that of four even where the points are the same.
+
     overlap: share of the anchor's range of quality that the BD-rate is over; little says little.
     MS-SSIM is in dB, -10 log10 (1 - x), as in the paper.
     """
@@ -226,7 +229,8 @@ def compared(anchor: list[dict], test: list[dict], metric: str) -> dict:
             values = [(b, v and -10 * np.log10(1 - v)) for b, v in values]
         return [(b, float(v)) for b, v in values if v is not None]
 
-    a, b = points(anchor), points(test)
+    qps = {record["qp"] for record in test}
+    a, b = points([record for record in anchor if record["qp"] in qps]), points(test)
     found: dict[str, Any] = {}
     for key, delta in (("bd_rate", bd_rate), ("bd_psnr", bd_psnr)):
         try:
@@ -263,6 +267,8 @@ def collect(
     clips = []
     for clip, labels in curves(folder):
         labels = {k: v for k, v in labels.items() if k in anchors or wanted(k)}
+        if not labels.keys() - set(anchors):
+            continue
         found = rates(labels, anchors)
         clips.append({"clip": clip, "bd_rates": found, "points": labels})
         for anchor, own in found.items():
