@@ -9,10 +9,21 @@ results are collected again from the records. With --set base.tune=ssim x265 is 
 these, and the results are in upsampler_ssim.json; the loss of the fit stays the squared error.
 """
 
-from upsampler_study import FULL, HALF, TUNE, Variant, arguments_of, collect, study, tune_of, tuned
+from upsampler_study import (
+    FULL,
+    HALF,
+    TUNE,
+    Variant,
+    arguments_of,
+    collect,
+    plain,
+    study,
+    tune_of,
+    tuned,
+)
 
 # What other experiments leave in the folder of the records and report themselves.
-OTHERS = ("klopp20", "klopp21-", "fit.noise", TUNE)
+OTHERS = ("klopp20", "klopp21-")
 
 
 def main() -> None:
@@ -29,7 +40,10 @@ def main() -> None:
     if tune == "ssim":
         collect("upsampler_ssim", folder, anchors, lambda label: TUNE in label, "ms_ssim_y")
     else:
-        collect("upsampler", folder, anchors, lambda label: not any(o in label for o in OTHERS))
+        collect(
+            "upsampler", folder, anchors,
+            lambda label: plain(label) and not label.startswith(OTHERS),
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 python experiments/upsampler_groups.py CLIPS... --groups 32 128
 """
 
-from upsampler_study import FULL, Variant, arguments_of, collect, study
+from upsampler_study import FULL, Variant, arguments_of, collect, plain, study
 
 from overfit.settings import parse_assignments
 
@@ -24,7 +24,10 @@ def main() -> None:
     start = tuple(f"{preset}, {arguments.steps} steps" for preset in PRESETS)
     shortest = {"group": min(arguments.groups)} | parse_assignments(arguments.set)
     anchors = [Variant(preset, arguments.steps, shortest).label for preset in PRESETS]
-    collect("upsampler_groups", folder, (FULL, *anchors), lambda label: label.startswith(start))
+    collect(
+        "upsampler_groups", folder, (FULL, *anchors),
+        lambda label: label.startswith(start) and plain(label),
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -96,6 +96,11 @@ def tune_of(arguments) -> str:
     return parse_assignments(arguments.set).get(TUNE, "psnr")
 
 
+def plain(label: str) -> bool:
+    """Whether a label is of the usual schedule over x265 tuned for PSNR."""
+    return "fit." not in label and TUNE not in label
+
+
 def tuned(label: str, tune: str) -> str:
     """The label of an anchor that is tuned so."""
     return label if tune == "psnr" else f"{label}, {TUNE}={tune}"
@@ -267,8 +272,6 @@ def collect(
     clips = []
     for clip, labels in curves(folder):
         labels = {k: v for k, v in labels.items() if k in anchors or wanted(k)}
-        if not labels.keys() - set(anchors):
-            continue
         found = rates(labels, anchors)
         clips.append({"clip": clip, "bd_rates": found, "points": labels})
         for anchor, own in found.items():
