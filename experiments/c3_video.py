@@ -192,10 +192,14 @@ def main() -> None:
             at = arguments.adaptive_lmbdas or lmbdas
             adaptive += swept([instance], place, "halving", *budget, at)
             save_lines("adaptive", adaptive)
-        others = results.get("anchors", []) + [
-            line | {"label": PRESET} for line in results.get("curves", [])
+        # A curve of fewer lambdas lies elsewhere even where the points are the same.
+        at_both = {(line["name"], line["lmbda"]) for line in results["adaptive"]}
+        default = [
+            line | {"label": PRESET}
+            for line in results.get("curves", [])
+            if (line["name"], line["setting"]["lmbda"]) in at_both
         ]
-        save("bd_rates_adaptive", bd_rates(others, results["adaptive"], (*ANCHORS, PRESET)))
+        save("bd_rates_adaptive", bd_rates(default, results["adaptive"], (PRESET,)))
 
 
 def _every_setting(folder: Path) -> list[dict]:
