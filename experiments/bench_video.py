@@ -224,7 +224,8 @@ def main() -> None:
         for part in arguments.parts:
             measured = parts[part](preset)
             # The load is that of the machine, over the last minute.
-            rows.setdefault(preset, {})[part] = measured | {"load": os.getloadavg()[0]}
+            about = {"load": os.getloadavg()[0], "command": common.command()}
+            rows.setdefault(preset, {})[part] = measured | about
             print(preset, part, json.dumps(measured, default=float), flush=True)
             devices = jax.local_device_count()
             common.save("bench_video", rows, settings=settings, devices=devices)

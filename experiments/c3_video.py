@@ -1,6 +1,6 @@
 """C3 on clips: rate and distortion beside x264 and x265, its nine settings, its learned masks.
 
-    python experiments/c3_video.py FOLDER_OF_CLIPS [--steps 400] [--only BasketballPass]
+    python experiments/c3_video.py FOLDER_OF_CLIPS [--parts curves] [--only BasketballPass]
 
 Small crops of four clips (7 frames of 128x128 pixels, from the middle of the picture, in RGB), each
 a single patch, and as few steps as stated, where the paper takes 100000 and patches of 1.3
@@ -10,10 +10,12 @@ million pixels and more: the kilobytes of networks weigh far more here. The part
     settings  each of the nine settings to its end on one clip at one lambda: the choice among them
     masks     learned and centered with one preset on clips that move (Fig. 24 of the paper), and
               the weights that place them, as PNG (Fig. 15)
-    adaptive  the best of the nine settings by halving, for every clip and lambda (the longest part)
+    adaptive  the best of the nine settings by halving, for every clip and lambda (the longest part;
+              --adaptive-lmbdas takes fewer)
 
 All rates are those of files that were decoded again. What is done is found in --output and not done
-again; the results are saved after every part.
+again; the results are saved after every part, and of clips that are not in --only they stay as they
+are.
 """
 
 import argparse
@@ -93,12 +95,12 @@ def evaluated(instances, output: Path, plan: Evaluation, more: tuple[str, ...] =
     return [{key: record[key] for key in kept} for record in records]
 
 
-def bd_rates(anchors: list[dict], lines: list[dict]) -> dict:
-    """{clip: {anchor: BD-rate of C3 against it in per cent, or why there is none}}."""
+def bd_rates(anchors: list[dict], lines: list[dict], labels=ANCHORS) -> dict:
+    """{clip: {label: BD-rate of the lines against it in per cent, or why there is none}}."""
     found: dict = {}
     for name in dict.fromkeys(line["name"] for line in lines):
         ours = sorted((line["bpp"], line["psnr"]) for line in lines if line["name"] == name)
-        for label in ANCHORS:
+        for label in labels:
             theirs = [r for r in anchors if (r["name"], r["label"]) == (name, label)]
             points = sorted((r["bpp"], r["psnr"]) for r in theirs)
             try:
@@ -136,6 +138,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--mask-steps", type=int, default=100)
     parser.add_argument("--lmbdas", type=float, nargs="+", default=[2e-4, 5e-4, 1e-3, 4e-3])
+    parser.add_argument("--adaptive-lmbdas", type=float, nargs="+", help="default: all of these")
     parser.add_argument("--only", nargs="+", default=list(CLIPS), choices=list(CLIPS))
     parser.add_argument("--output", default="runs/c3_video", help="of the files")
     arguments = parser.parse_args()
@@ -146,22 +149,27 @@ def main() -> None:
     instances = sorted(found, key=lambda one: names.index(one.name))
     budget = steps, arguments.mask_steps
     settings = {"steps": steps, "mask_steps": arguments.mask_steps, "lmbdas": lmbdas}
-    settings |= {"frames": FRAMES, "side": SIDE, "clips": {name: CLIPS[name] for name in names}}
+    settings |= {"frames": FRAMES, "side": SIDE, "clips": CLIPS}
     results = common.stored("c3_video", settings)
 
     def save(part: str, result) -> None:
         results[part] = result
+        results.setdefault("commands", {})[part] = common.command()
         common.save("c3_video", results, settings=settings)
+
+    def save_lines(part: str, lines: list[dict]) -> None:
+        done = {line["name"] for line in lines}
+        save(part, [line for line in results.get(part, []) if line["name"] not in done] + lines)
 
     moving = [one for one in instances if one.name in MOVING]
     if "curves" in arguments.parts:
-        save("anchors", evaluated(instances, output / "anchors", Evaluation(ANCHORS)))
+        save_lines("anchors", evaluated(instances, output / "anchors", Evaluation(ANCHORS)))
         curve: list[dict] = []
         for instance in instances:
             plan = Evaluation((PRESET,), tuple(lmbdas), steps=steps)
             curve += evaluated([instance], output / "curves", plan)
-            save("curves", curve)
-        save("bd_rates", bd_rates(results["anchors"], curve))
+            save_lines("curves", curve)
+        save("bd_rates", bd_rates(results["anchors"], results["curves"]))
     if "settings" in arguments.parts:
         for instance in moving[:1]:
             place = output / "settings"
@@ -176,15 +184,22 @@ def main() -> None:
             changes = {"start.mask_steps": mask_steps}
             plan = Evaluation(("c3-uvg-masked",), tuple(lmbdas[1:2]), steps=steps, set=changes)
             lines += evaluated(moving, output / "masks", plan)
-            save("masks", lines)
+            save_lines("masks", lines)
     if "adaptive" in arguments.parts:
         adaptive: list[dict] = []
         for instance in instances:
             place = output / "adaptive" / instance.name
-            adaptive += swept([instance], place, "halving", *budget, lmbdas)
-            save("adaptive", adaptive)
-        if "anchors" in results:
-            save("bd_rates_adaptive", bd_rates(results["anchors"], adaptive))
+            at = arguments.adaptive_lmbdas or lmbdas
+            adaptive += swept([instance], place, "halving", *budget, at)
+            save_lines("adaptive", adaptive)
+        # A curve of fewer lambdas lies elsewhere even where the points are the same.
+        at_both = {(line["name"], line["lmbda"]) for line in results["adaptive"]}
+        default = [
+            line | {"label": PRESET}
+            for line in results.get("curves", [])
+            if (line["name"], line["setting"]["lmbda"]) in at_both
+        ]
+        save("bd_rates_adaptive", bd_rates(default, results["adaptive"], (PRESET,)))
 
 
 def _every_setting(folder: Path) -> list[dict]:

@@ -6,7 +6,7 @@ In the paper's order: all of it; without the base; without the features of the b
 position encoding, too, so that only the denoiser is left.
 """
 
-from upsampler_study import FULL, HALF, Variant, arguments_of, collect, study
+from upsampler_study import FULL, HALF, Variant, arguments_of, collect, plain, study
 
 PRESETS = ("klopp21", "klopp21-no-features", "klopp21-denoiser")
 
@@ -23,8 +23,9 @@ def main() -> None:
     folder = study(arguments, variants)
     start = tuple(f"{preset}, {arguments.steps} steps" for preset in PRESETS)
     collect(
-        "upsampler_ablation", folder, (FULL, f"{HALF}, bilinear"), lambda k: k.startswith(start)
-    )
+        "upsampler_ablation", folder, (FULL, f"{HALF}, bilinear"),
+        lambda k: k.startswith(start) and plain(k),
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ A share is that of the group's frames; quality is that of all of them.
 
 from upsampler_study import FULL, Variant, arguments_of, collect, study
 
+from overfit.settings import parse_assignments
+
 
 def main() -> None:
     parser = arguments_of(__doc__ or "")
@@ -18,10 +20,12 @@ def main() -> None:
             steps=arguments.steps,
             set={"group": arguments.group, "fit.noise_start": share, "fit.noise_end": share},
         )
-        for share in arguments.shares
+        for share in sorted(arguments.shares)
     ]
     folder = study(arguments, variants, (FULL,))
-    collect("upsampler_generalization", folder, (FULL,), lambda label: "fit.noise_end" in label)
+    most = variants[-1].set | parse_assignments(arguments.set)
+    anchors = FULL, variants[-1]._replace(set=most).label
+    collect("upsampler_generalization", folder, anchors, lambda label: "fit.noise_end" in label)
 
 
 if __name__ == "__main__":

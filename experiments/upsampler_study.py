@@ -40,6 +40,7 @@ FILTERS = ("bilinear", "bicubic", "lanczos3")
 QPS = (22, 27, 32, 37)
 COMMANDS = "commands.txt"  # in the folder of the records: what made them
 METRICS = ("psnr_yuv", "psnr_y", "ms_ssim_y")
+TUNE = "base.tune"
 
 
 class Variant(NamedTuple):
@@ -83,27 +84,44 @@ def study(arguments, variants: Sequence[Variant], anchors: Sequence[str] = (FULL
         name = f"{path.name.split('.')[0]}_{clip.frames}f"
         for qp in arguments.qps:
             if not arguments.no_anchors:
-                run_anchors(name, clip, qp, folder, anchors)
+                run_anchors(name, clip, qp, folder, anchors, tune_of(arguments))
             for variant in variants:
                 own = variant._replace(set=variant.set | extra)
                 keep(folder, name, own.label, qp, functools.partial(fitted, clip, own, qp))
     return folder
 
 
-def run_anchors(name: str, clip: Clip, qp: int, folder: Path, anchors: Sequence[str]) -> None:
+def tune_of(arguments) -> str:
+    """What x265 is tuned for."""
+    return parse_assignments(arguments.set).get(TUNE, "psnr")
+
+
+def plain(label: str) -> bool:
+    """Whether a label is of the usual schedule over x265 tuned for PSNR."""
+    return "fit." not in label and TUNE not in label
+
+
+def tuned(label: str, tune: str) -> str:
+    """The label of an anchor that is tuned so."""
+    return label if tune == "psnr" else f"{label}, {TUNE}={tune}"
+
+
+def run_anchors(
+    name: str, clip: Clip, qp: int, folder: Path, anchors: Sequence[str], tune: str
+) -> None:
     for label, bframes in ((FULL, True), (ZERO, False)):
         if label in anchors:
             keep(
-                folder, name, label, qp,
-                functools.partial(coded, clip, clip, qp, None, bframes),
+                folder, name, tuned(label, tune), qp,
+                functools.partial(coded, clip, clip, qp, None, bframes, tune),
             )  # fmt: skip
     if HALF in anchors:
         config = PRESETS["klopp21"]
         small, below = preparation.smaller(clip, config), qp + config.base.qp_offset
         for method in FILTERS:
             keep(
-                folder, name, f"{HALF}, {method}", qp,
-                functools.partial(coded, clip, small, below, method, True),
+                folder, name, tuned(f"{HALF}, {method}", tune), qp,
+                functools.partial(coded, clip, small, below, method, True, tune),
             )  # fmt: skip
 
 
@@ -117,10 +135,12 @@ def keep(folder: Path, name: str, label: str, qp: int, make: Callable[[Path], di
     print(name, label, qp, record["bytes"], f"{record['psnr_yuv']:.3f} dB", flush=True)
 
 
-def coded(clip: Clip, source: Clip, qp: int, method: str | None, bframes: bool, path: Path) -> dict:
+def coded(
+    clip: Clip, source: Clip, qp: int, method: str | None, bframes: bool, tune: str, path: Path
+) -> dict:
     """A file of x265 alone, enlarged by that filter if it is of half the resolution."""
     start = time.perf_counter()
-    stream = base_stream.encode(source, qp, bframes=bframes)
+    stream = base_stream.encode(source, qp, tune=tune, bframes=bframes)
     seconds = time.perf_counter() - start
     with atomic_write(path) as file:
         file.write(stream.data)
@@ -201,6 +221,9 @@ def curves(folder: Path) -> Iterator[tuple[str, dict[str, list[dict]]]]:
 def compared(anchor: list[dict], test: list[dict], metric: str) -> dict:
     """BD-rate in per cent and BD-PSNR, each over what both curves cover.
 
+    The anchor has the QPs of the other only: a curve of two points is a straight line, which lies
+    beside that of four even where the points are the same.
+
     overlap: share of the anchor's range of quality that the BD-rate is over; little says little.
     MS-SSIM is in dB, -10 log10 (1 - x), as in the paper.
     """
@@ -211,7 +234,8 @@ def compared(anchor: list[dict], test: list[dict], metric: str) -> dict:
             values = [(b, v and -10 * np.log10(1 - v)) for b, v in values]
         return [(b, float(v)) for b, v in values if v is not None]
 
-    a, b = points(anchor), points(test)
+    qps = {record["qp"] for record in test}
+    a, b = points([record for record in anchor if record["qp"] in qps]), points(test)
     found: dict[str, Any] = {}
     for key, delta in (("bd_rate", bd_rate), ("bd_psnr", bd_psnr)):
         try:
@@ -235,9 +259,16 @@ def rates(labels: dict[str, list[dict]], anchors: Sequence[str]) -> dict:
 
 
 def collect(
-    name: str, folder: Path, anchors: Sequence[str], wanted: Callable[[str], bool] = lambda _: True
+    name: str,
+    folder: Path,
+    anchors: Sequence[str],
+    wanted: Callable[[str], bool] = lambda _: True,
+    metric: str = "psnr_yuv",
 ) -> None:
-    """Writes experiments/results/NAME.json: points and BD-rates of the labels that are wanted."""
+    """Writes experiments/results/NAME.json: points and BD-rates of the labels that are wanted.
+
+    metric: whose BD-rates are printed.
+    """
     clips = []
     for clip, labels in curves(folder):
         labels = {k: v for k, v in labels.items() if k in anchors or wanted(k)}
@@ -245,7 +276,7 @@ def collect(
         clips.append({"clip": clip, "bd_rates": found, "points": labels})
         for anchor, own in found.items():
             for label, metrics in own.items():
-                shown = metrics["psnr_yuv"]
+                shown = metrics[metric]
                 rate, gain = shown["bd_rate"], shown["bd_psnr"]
                 print(f"{clip}: {label}, against {anchor}:", end=" ")
                 print("no BD-rate" if rate is None else f"{rate:+.1f} %", end=", ")

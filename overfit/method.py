@@ -71,6 +71,8 @@ class Groups(NamedTuple):
     something that they have in common.
 
     prepare(clip, qp, config) -> common.
+    save(common) -> bytes for a checkpoint; restore(bytes, config) -> that common, or None where
+        `prepare` would choose another kind on this machine.
     signals(clip, common, config) -> iterator of the groups' signals in order: tuples of arrays, of
         which the first is [frames, ..].
     assemble(clip's shape, common, the groups' codes, config) -> code, as `write` takes it.
@@ -81,6 +83,8 @@ class Groups(NamedTuple):
     """
 
     prepare: Callable
+    save: Callable
+    restore: Callable
     signals: Callable
     assemble: Callable
     lmbda: Callable

@@ -1,5 +1,7 @@
 """`overfit encode`: an image or a clip to an .ovf file."""
 
+import sys
+
 from overfit.commands.common import (
     add_clip_arguments,
     add_fit_arguments,
@@ -134,11 +136,14 @@ def _options(arguments, codec):
 
 def _load(arguments):
     """The image, or the clip as it is."""
-    from overfit.io.clips import is_clip, load_clip
+    from overfit.io.clips import has_sound, is_clip, load_clip
     from overfit.io.images import load_image
 
     if is_clip(arguments.input):
-        return load_clip(arguments.input, arguments.frames, arguments.size, arguments.fps)
+        clip = load_clip(arguments.input, arguments.frames, arguments.size, arguments.fps)
+        if not arguments.quiet and has_sound(arguments.input):
+            print(f"'{arguments.input}' has sound, which is not kept", file=sys.stderr)
+        return clip
     for name in ("frames", "patch", "size", "fps"):
         if getattr(arguments, name) is not None:
             raise UserError(f"--{name} is for clips, and '{arguments.input}' is an image")

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from flax import serialization
 
+from overfit.errors import UserError
 from overfit.io.atomic import atomic_write
 
 
@@ -30,28 +31,49 @@ def job_key(*parts) -> str:
 _DIGEST_SIZE = 16  # bytes, before the arrays: a bit that a disk has flipped changes the result
 
 
+def made(folder: str) -> Path:
+    """A folder for checkpoints; raises UserError where it cannot be made."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot use '{folder}' for checkpoints: {error.strerror}") from error
+    return Path(folder)
+
+
 def _digest(content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=_DIGEST_SIZE).digest()
+
+
+def save_bytes(path: Path, content: bytes) -> None:
+    with atomic_write(path) as file:
+        file.write(_digest(content) + content)
+
+
+def restore_bytes(path: Path) -> bytes | None:
+    """What was saved, or None if there is nothing intact."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    digest, content = data[:_DIGEST_SIZE], data[_DIGEST_SIZE:]
+    return content if digest == _digest(content) else None
 
 
 State = TypeVar("State")  # a pytree of arrays
 
 
 def save(path: Path, state: Any) -> None:
-    content = serialization.to_bytes(jax.tree.map(np.asarray, state))
-    with atomic_write(path) as file:
-        file.write(_digest(content) + content)
+    save_bytes(path, serialization.to_bytes(jax.tree.map(np.asarray, state)))
 
 
 def restore(path: Path, like: State) -> State | None:
     """The saved state, or None if there is no intact one that fits `like` (shapes and dtypes)."""
+    content = restore_bytes(path)
+    if content is None:
+        return None
     try:
-        data = path.read_bytes()
-        digest, content = data[:_DIGEST_SIZE], data[_DIGEST_SIZE:]
-        if digest != _digest(content):
-            return None
         state: Any = serialization.from_bytes(jax.tree.map(np.asarray, like), content)
-    except (FileNotFoundError, ValueError, KeyError):
+    except (ValueError, KeyError):
         return None
     same = jax.tree.map(lambda a, b: np.shape(a) == np.shape(b), state, like)
     return state if all(jax.tree.leaves(same)) else None

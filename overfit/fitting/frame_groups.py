@@ -28,7 +28,7 @@ from overfit.fitting.run import Progress
 from overfit.fitting.together import fit_together, numbered
 from overfit.io.clip import Clip
 from overfit.io.clips import as_yuv420
-from overfit.method import Method
+from overfit.method import Groups, Method
 from overfit.metrics.ms_ssim import ms_ssim
 from overfit.metrics.psnr import planes_psnr
 
@@ -51,7 +51,7 @@ def encode_clip(request: Request, progress: Callable[[Progress], None] | None) -
     qp = groups.qp(options.lmbda) if options.qp is None else options.qp
     options = options._replace(qp=qp, lmbda=groups.lmbda(qp), checkpoint=_folder(request))
     base, prefix = _base(options, codec, config)
-    common = groups.prepare(clip, qp, config)
+    common = _common(groups, clip, qp, config, options.checkpoint)
     signals = (
         Fit(codec, preset, config, signal, options, len(signal[0]) * clip.height * clip.width)
         for signal in groups.signals(clip, common, config)
@@ -107,6 +107,19 @@ def quality(clip: Clip, decoded: Clip) -> dict[str, Any]:
 
 
 # -- Checkpoints -----------------------------------------------------------------------------------
+
+
+def _common(groups: Groups, clip: Clip, qp: int, config, folder: str | None) -> Any:
+    """What the groups have in common, which a run that goes on has from the one before."""
+    if folder is None:
+        return groups.prepare(clip, qp, config)
+    path = checkpoint.made(folder) / "common.ckpt"
+    saved = checkpoint.restore_bytes(path)
+    common = None if saved is None else groups.restore(saved, config)
+    if common is None:
+        common = groups.prepare(clip, qp, config)
+        checkpoint.save_bytes(path, groups.save(common))
+    return common
 
 
 def _folder(request: Request) -> str | None:

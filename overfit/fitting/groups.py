@@ -358,11 +358,7 @@ def saved(one: Fit, phase: str = "fit") -> Path | None:
     """Where the checkpoint of a phase of this fit lies; None where none is asked for."""
     if one.options.checkpoint is None:
         return None
-    folder = Path(one.options.checkpoint)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot use '{folder}' for checkpoints: {error.strerror}") from error
+    folder = checkpoint.made(one.options.checkpoint)
     options = one.options
     prefixes = b"".join(entry.prefix for entry in one.candidates)
     key = checkpoint.job_key(

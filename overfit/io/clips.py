@@ -161,6 +161,17 @@ def open_clip(
         yield source.shape, (_planes(frame, source.shape) for frame in source.frames)
 
 
+def has_sound(path: str | os.PathLike[str]) -> bool:
+    """Whether a clip that `load_clip` has read has sound as well, which it leaves out."""
+    name = os.fspath(path)
+    if os.path.isdir(name) or os.path.splitext(name)[1].lower() in (".y4m", ".yuv", ".xz"):
+        return False
+    import av
+
+    with av.open(name) as container:
+        return bool(container.streams.audio)
+
+
 def _planes(samples: np.ndarray, shape: ClipShape) -> tuple[np.ndarray, ...]:
     """Views of uint8 [..., samples of a frame]: uint8 [..., *shape of the plane] each."""
     ends = np.cumsum([math.prod(plane) for plane in shape.plane_shapes])

@@ -199,6 +199,26 @@ def test_rgb_video_stays_rgb(tmp_path):
     assert np.array_equal(clip.planes[0], arrays)
 
 
+def test_sound_is_noticed(tmp_path):
+    av = pytest.importorskip("av")
+    arrays = RNG.integers(0, 256, (2, 24, 16), dtype=np.uint8)
+    write_video(tmp_path / "mute.mkv", "ffv1", "yuv420p", arrays)
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        pictures = container.add_stream("ffv1", rate=24)
+        pictures.height, pictures.width = 16, 16
+        sound = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), layout="mono")
+        frame.rate = 8000
+        container.mux(pictures.encode(av.VideoFrame.from_ndarray(arrays[0], format="yuv420p")))
+        for stream, last in ((sound, frame), (sound, None), (pictures, None)):
+            container.mux(stream.encode(last))
+    assert load_clip(tmp_path / "a.mkv").frames == 1
+    (tmp_path / "a.y4m").write_bytes(y4m())
+    (tmp_path / "folder").mkdir()
+    found = [clips.has_sound(tmp_path / n) for n in ("a.mkv", "mute.mkv", "a.y4m", "folder")]
+    assert found == [True, False, False, False]
+
+
 def test_videos_that_cannot_be_read_are_refused(tmp_path):
     deep = RNG.integers(0, 256, (2, 24, 16), dtype=np.uint16)
     write_video(tmp_path / "deep.mkv", "ffv1", "yuv420p10le", deep)

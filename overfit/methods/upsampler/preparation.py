@@ -5,6 +5,7 @@ function, so that they agree to the last bit.
 """
 
 import itertools
+import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -141,6 +142,26 @@ def choose_blocks(config: Config) -> tuple[str, bool]:
     if sentence := reasons[kind]():
         raise UserError(sentence)
     return "x264" if kind == "h264" else "x265", kind != "none"
+
+
+# -- Checkpoints -----------------------------------------------------------------------------------
+
+_CODECS = ("x265", "x264")  # by their numbers in checkpoints
+_SAVED = struct.Struct(">B?I")  # codec, whether blocks are used, checksum; the stream follows
+
+
+def save_base(base: Base) -> bytes:
+    """The base as `restore_base` takes it."""
+    codec, checksum, data = base.stream
+    return _SAVED.pack(_CODECS.index(codec), base.blocks, checksum) + data
+
+
+def restore_base(saved: bytes, config: Config) -> Base | None:
+    """The inverse of `save_base`; None where this machine would choose another kind of base."""
+    codec, blocks, checksum = _SAVED.unpack_from(saved)
+    if (_CODECS[codec], blocks) != choose_blocks(config):
+        return None
+    return Base(BaseStream(_CODECS[codec], checksum, saved[_SAVED.size :]), blocks)
 
 
 # -- What the networks see -------------------------------------------------------------------------

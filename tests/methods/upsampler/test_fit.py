@@ -198,6 +198,14 @@ def test_stand_ins_for_hevc_blocks_make_files_too(blocks, codec_name):
     assert decoded.shape == clip.shape and psnr(clip.planes[0], decoded.planes[0]) > 10
 
 
+def test_a_base_in_a_checkpoint_is_taken_where_it_would_be_chosen_again(offline):
+    base = offline[1].base
+    saved = preparation.save_base(base)
+    assert preparation.restore_base(saved, SMALL) == base
+    other = dataclasses.replace(SMALL, base=dataclasses.replace(FAST, blocks="h264"))
+    assert preparation.restore_base(saved, other) is None
+
+
 def test_layers_that_do_not_fit_together_are_refused_before_anything_is_coded():
     config = dataclasses.replace(SMALL, position=Network(("P4",)))
     with pytest.raises(UserError, match="position: its last layer must have 3 outputs, not 4"):
