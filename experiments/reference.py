@@ -97,9 +97,15 @@ def main() -> None:
             label = f"{name}, {order}, {steps} steps"
             points = [point(label, lmbda, ours, name, lmbda, steps, order) for lmbda in lmbdas]
             mine.append(curve(label, points))
-    comparisons = [c for anchor in (mine[0], *curves) for c in compare(anchor, mine)]
+    comparisons = [
+        c
+        for metric in ("psnr", "ms_ssim")
+        for anchor in (mine[0], *curves)
+        for c in compare(anchor, mine, metric)
+    ]
     for c in comparisons:
-        print(f"{c.name:40s} against {c.anchor:32s}", c.error or f"{c.bd_rate:+.1f} %")
+        found = c.error or f"{c.bd_rate:+.1f} %"
+        print(f"{c.name:40s} against {c.anchor:32s} {c.metric:8s} {found}")
     results = {
         "records": records,
         "curves": [c._asdict() for c in (*curves, *mine)],

@@ -118,9 +118,9 @@ class ReferenceConfig:
 
 PAPER = ReferenceConfig(rates=Rates(lmbdas=(3e-3,)))
 SMALL = ReferenceConfig(
-    transform=Transform(width=32, latents=64),
-    entropy=Entropy(hyper_width=32),
-    training=Training(steps=6000, batch=2, crop=256, lr=1e-3),
+    transform=Transform(width=64, latents=96),
+    entropy=Entropy(hyper_width=64),
+    training=Training(steps=9000, batch=8, crop=256, lr=7e-4),
 )
 PRESETS = {
     "reference-small": SMALL,
