@@ -42,6 +42,7 @@ CROPS = (
 )  # fmt: skip
 WHOLE = ("kodim15", "kodim01")
 ARMS = ("none", "auto")
+PRESET = "c3-kodak"
 # Of Cool-chic 5.0.1's decoded files on the crops of `PARITY` at lambda 1e-3: see c3_parity.py.
 COOLCHIC_5 = {"kodim23": (37.81, 0.3990), "kodim05": (33.38, 1.0466)}  # dB, bpp
 PARTS = (
@@ -62,7 +63,7 @@ def cut(folder: str, names: tuple[str, ...], size: int, output: Path) -> str:
     return str(target)
 
 
-def jobs_of(part: str, kodak: str, clic: str, output: Path) -> list[Job]:
+def jobs_of(part: str, kodak: str, clic: str, output: Path, preset: str) -> list[Job]:
     """Image by image, the arms side by side."""
     kind, steps = part.rsplit("-", 1)
     lmbdas, seeds = LMBDAS, (0,)
@@ -81,9 +82,7 @@ def jobs_of(part: str, kodak: str, clic: str, output: Path) -> list[Job]:
     listed = []
     for instance in found:
         for seed in seeds:
-            plans = [
-                Plan(("c3-kodak",), lmbdas, steps=int(steps), seed=seed, base=arm) for arm in ARMS
-            ]
+            plans = [Plan((preset,), lmbdas, steps=int(steps), seed=seed, base=arm) for arm in ARMS]
             pairs = zip(*(jobs([instance], plan) for plan in plans), strict=True)
             # The files of seeds and of crops lie apart.
             place = f"files/{Path(folder).name}/seed{seed}/"
@@ -228,14 +227,15 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", default=ARMS, choices=ARMS)
     parser.add_argument("--lmbdas", type=float, nargs="+", default=LMBDAS)
     parser.add_argument("--images", type=int, help="of each part only so many")
+    parser.add_argument("--preset", default=PRESET, help="another has results of its own")
     parser.add_argument("--at-once", action="store_true", help="all parts in one run")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     arguments = parser.parse_args()
     output = Path(arguments.output)
     parts = [arguments.parts] if arguments.at_once else [[part] for part in arguments.parts]
     for together in parts:
-        folders = arguments.kodak, arguments.clic, output
-        listed = [job for part in together for job in jobs_of(part, *folders)]
+        where = arguments.kodak, arguments.clic, output, arguments.preset
+        listed = [job for part in together for job in jobs_of(part, *where)]
         todo = list({job.key(): job for job in listed}.values())  # parts have some in common
         names = list(dict.fromkeys(job.name for job in todo))[: arguments.images]
         todo = [
@@ -254,14 +254,16 @@ def main() -> None:
         for steps in sorted({r["steps"] for r in rows})
         if (figures := compared(rows, size, steps)) is not None
     }
-    more = {
+    more: dict[str, list[dict]] = {
         "plain_with_more_steps": catching_up(rows),
-        "beside_coolchic_5_0_1": beside_coolchic(rows),
         "seeds": spread(rows),
     }
+    if arguments.preset == PRESET:
+        more["beside_coolchic_5_0_1"] = beside_coolchic(rows)
     for name, figures in summary.items():
         print(name, {key: value for key, value in figures.items() if key != "bd_rate"})
-    common.save("bases", rows, summary=summary, **more)
+    name = "bases" if arguments.preset == PRESET else f"bases_{arguments.preset}"
+    common.save(name, rows, summary=summary, **more)
 
 
 if __name__ == "__main__":
