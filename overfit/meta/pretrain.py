@@ -5,6 +5,7 @@ over the devices, those of other hosts too (hosts.py). Everything random in a st
 seed and the number of the step, so that a run that was stopped goes on to the same base.
 """
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Sequence
@@ -73,11 +74,8 @@ def pretrain(
     """
     recipe, config = _configured(plan)
     if batches is None:
-        batches = batches_of(instances, plan)
-        try:
+        with contextlib.closing(batches_of(instances, plan)) as batches:
             return pretrain(instances, plan, saved, progress, start, batches)
-        finally:
-            batches.close()
     state = _first(_networks(recipe, config, plan.seed, start))
     inherited = [] if start is None else [p.center.k for p in start.arrays.values()]
     key = checkpoint.job_key(plan, config, *batches.content, *inherited)
@@ -113,6 +111,8 @@ def batches_of(instances: Sequence[Instance], plan: Plan, processes: int | None 
     recipe, config = _configured(plan)
     if processes is None:
         processes = 0 if jax.default_backend() == "cpu" else min(len(cores()) - 1, MOST_PROCESSES)
+    if processes < 0:
+        raise UserError(f"batches cannot be made by {processes} processes (--workers)")
 
     def shape(step: int) -> Shape:
         return Shape(*recipe.crops(step, config))

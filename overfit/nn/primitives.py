@@ -94,9 +94,9 @@ def _linear_backward(residuals, g):
 linear.defvjp(_linear_forward, _linear_backward)
 
 
-# Positions that one product sums over on accelerators, where a sum over a whole image for so small
-# a result is one long chain: on an H100 the time of a step grew with the positions of one image,
-# not with those of all (experiments/results/bench_fit_nvidia_h100_80gb_hbm3.json).
+# Positions that one product sums over on accelerators. On an H100 the time of a step grew with the
+# positions of one image, not with those of all, as if a sum over an image for so small a result
+# were one long chain (results/bench_fit_nvidia_h100_80gb_hbm3.json). Not measured there: chunks.
 _CHUNK = 4096
 
 

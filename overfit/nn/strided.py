@@ -4,8 +4,8 @@ The transpose of a gather is a sum of as many padded arrays as there are taps, w
 slower on CPU than the gather. Each gradient here is again a gather and a product: that of a strided
 convolution is a transposed one, and the other way round.
 
-Accelerators compute products of bfloat16 with sums in float32: what limits them is the memory that
-gathered planes take, which are up to 25 times what they are made from.
+Accelerators compute products of bfloat16 with sums in float32: gathered planes, up to 25 times what
+they are made from, are half as large.
 
 w is [out, taps * in], b [out], x [in, rows, columns]; edges have zeros beyond them.
 """

@@ -10,7 +10,7 @@ from overfit import method, settings
 from overfit.bases.base import identity, pack, unpack
 from overfit.errors import UserError
 from overfit.io.datasets import find_all
-from overfit.meta.pretrain import Plan, _networks, pretrain
+from overfit.meta.pretrain import Plan, _networks, batches_of, pretrain
 from overfit.methods.reference import codec
 
 SETTINGS = small_reference.SMALL | {
@@ -99,3 +99,5 @@ def test_bad_plans(instances, tmp_path):
         pretrain(instances, Plan("reference", "large"))
     with pytest.raises(UserError, match="images of 512 px"):
         pretrain(instances, PLAN._replace(set={"training.crop": 512}))
+    with pytest.raises(UserError, match="cannot be made by -1 processes"):
+        batches_of(instances, PLAN, -1)
