@@ -1,4 +1,4 @@
-"""Rate and distortion of the reference codec on Kodak images, beside classical codecs.
+"""Rate and distortion of the reference codec on a folder of images, beside classical codecs.
 
     python experiments/reference.py ../shared/data/images/kodak --base NAME
     python experiments/reference.py ../shared/data/images/kodak --base NAME --adapt 200
@@ -25,7 +25,6 @@ from overfit.metrics.psnr import psnr
 from overfit.report.comparison import compare
 from overfit.report.curves import Curve
 
-IMAGES = ("kodim04", "kodim05", "kodim15", "kodim23")
 ANCHORS = {  # values of the codecs' knobs, from small files to large ones
     "jpeg": (5, 12, 30, 55, 80),
     "webp": (1, 10, 30, 60, 85),
@@ -68,7 +67,8 @@ def main() -> None:
     parser.add_argument("--base", nargs="+", required=True, help="as `overfit bases list` has them")
     parser.add_argument("--adapt", type=int, metavar="STEPS")
     arguments = parser.parse_args()
-    images = {n: load_image(str(Path(arguments.folder) / f"{n}.png")) for n in IMAGES}
+    paths = sorted(Path(arguments.folder).glob("*.png"))
+    images = {path.stem: load_image(str(path)) for path in paths}
     settings = {name: library.find(name).identity for name in arguments.base}
     records = common.stored("reference", settings).get("records", {})
 
@@ -111,7 +111,7 @@ def main() -> None:
         "curves": [c._asdict() for c in (*curves, *mine)],
         "bd_rates": [c._asdict() for c in comparisons],
     }
-    common.save("reference", results, settings=settings, pictures=IMAGES)
+    common.save("reference", results, settings=settings, pictures=list(images))
 
 
 if __name__ == "__main__":
