@@ -194,20 +194,28 @@ def _program(recipe: method.Pretraining, config, seed: int) -> Callable:
 
     def gradients(networks, batch, keys, share):
         """Means over the batch, each device's part of it first: ([loss, ..], gradient)."""
-        signals = jnp.moveaxis(batch, -1, -3).astype(jnp.float32) / 255
+        at_once = 1 if jax.default_backend() == "cpu" else len(batch)
 
-        def mean_loss(networks):
+        def mean_loss(networks, signals, keys):
             losses, aux = jax.vmap(
                 lambda signal, key: recipe.loss(networks, signal, key, share, config)
             )(signals, keys)
             bpp = jnp.mean(aux.bits) / (signals[0].size // 3)
             return jnp.mean(losses), jnp.stack([jnp.mean(losses), jnp.mean(aux.distortion), bpp])
 
-        gradient, figures = jax.grad(mean_loss, has_aux=True)(unravel(networks))
-        # One vector: devices on CPU would wait for each other at every array.
-        flat, _ = jax.flatten_util.ravel_pytree(gradient)
-        flat, figures = jax.lax.pmean((flat, figures), "batch")
-        return figures, flat
+        def add(total, part):
+            signals, keys = part
+            signals = jnp.moveaxis(signals, -1, -3).astype(jnp.float32) / 255
+            gradient, figures = jax.grad(mean_loss, has_aux=True)(unravel(networks), signals, keys)
+            # One vector: devices on CPU would wait for each other at every array.
+            flat, _ = jax.flatten_util.ravel_pytree(gradient)
+            return jax.tree.map(jnp.add, total, (figures, flat)), None
+
+        # Part by part where cores do it: what one signal takes lies in their caches.
+        parts = jax.tree.map(lambda x: x.reshape(-1, at_once, *x.shape[1:]), (batch, keys))
+        nothing = jnp.zeros(3), jnp.zeros_like(networks)
+        total, _ = jax.lax.scan(add, nothing, parts)
+        return jax.lax.pmean(jax.tree.map(lambda x: x * (at_once / len(batch)), total), "batch")
 
     everywhere, split = PartitionSpec(), PartitionSpec("batch")
     shared = jax.shard_map(

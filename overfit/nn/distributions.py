@@ -21,6 +21,7 @@ def laplace_bits(x: jax.Array, loc: jax.Array, scale: jax.Array) -> jax.Array:
     return jnp.minimum(-jnp.log2(jnp.maximum(mass, 2.0 ** -(MAX_BITS + 1))), MAX_BITS)
 
 
+_TINY = 1e-30  # a mass
 OUTLIER_SHARE, OUTLIER_SCALE = 2.0**-13, 3.0  # as in the tables of `coding.laplace`
 
 
@@ -41,8 +42,12 @@ def gaussian_mass(x: jax.Array, loc: jax.Array, log2_scale: jax.Array) -> jax.Ar
 
 
 def gaussian_bits(x: jax.Array, loc: jax.Array, log2_scale: jax.Array) -> jax.Array:
-    """-log2 of it."""
-    return -jnp.log2(gaussian_mass(x, loc, log2_scale))
+    """-log2 of it, also where it is less than float32 has: of the Laplace part alone."""
+    mass = gaussian_mass(x, loc, log2_scale)
+    slope = math.log2(math.e) / OUTLIER_SCALE
+    outlier = -math.log2(OUTLIER_SHARE * math.sinh(0.5 / OUTLIER_SCALE)) + slope * jnp.abs(x - loc)
+    known = mass > _TINY
+    return jnp.where(known, -jnp.log2(jnp.where(known, mass, 1.0)), outlier)
 
 
 def mixture_bits(x: jax.Array, components: list[tuple], shares: list[jax.Array]) -> jax.Array:

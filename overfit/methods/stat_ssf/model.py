@@ -11,6 +11,7 @@ the conventions of its released code. Deviations, each with its reason:
 - Gains make one network serve several trade-offs (`config.Rates`).
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -21,7 +22,15 @@ from overfit.method import Aux
 from overfit.methods.stat_ssf import networks as wiring
 from overfit.methods.stat_ssf.architecture import is_structured, parameter_shapes, parts
 from overfit.methods.stat_ssf.config import StatSsfConfig
-from overfit.nn import distributions, factorized, gains, quantizers, schedules, strided
+from overfit.nn import (
+    distributions,
+    factorized,
+    gains,
+    karhunen_loeve,
+    quantizers,
+    schedules,
+    strided,
+)
 from overfit.nn.layers import Arithmetic
 
 MIN_LOG2_SCALE, MAX_LOG2_SCALE = -4.0, 7.0  # of a latent, in bins
@@ -33,11 +42,27 @@ def init(rng: np.random.Generator, config: StatSsfConfig) -> dict[str, dict[str,
     networks: dict[str, dict] = {}
     for network, arrays in parameter_shapes(config).items():
         networks[network] = {n: _initial(rng, network, n, shape) for n, shape in arrays.items()}
+    lmbdas, latents = config.rates.lmbdas, config.transform.latents
     for part in parts(config):
-        networks[f"{part}_gains"] = gains.initial(config.rates.lmbdas, config.transform.latents)
-        networks[f"{part}_hyper_latents"] = factorized.initial(rng, config.transform.latents)
-        last = "w3" if is_structured(part, config) else "w2"
-        networks[f"{part}_hyper_synthesis"][last] *= np.float32(0.1)  # scales of about a bin
+        networks[f"{part}_hyper_latents"] = factorized.initial(rng, latents)
+        last = "3" if is_structured(part, config) else "2"
+        hyper_synthesis = networks[f"{part}_hyper_synthesis"]
+        hyper_synthesis[f"w{last}"] *= np.float32(0.1)  # scales of about a bin, or as below
+        if part == "motion":
+            networks["motion_gains"] = gains.initial(lmbdas, latents)
+            continue
+        deviations = karhunen_loeve.begin(
+            networks[f"{part}_analysis"], networks[f"{part}_synthesis"]
+        )
+        # Bins of an orthonormal transform for D + lambda R at high rates, D over three colors.
+        bin_ = math.sqrt(18 * lmbdas[0] / math.log(2))
+        table = gains.initial(lmbdas, latents, -math.log2(bin_))
+        networks[f"{part}_gains"] = table
+        log2_scales = np.mean(table["encoder"][:, : len(deviations)], axis=0) + np.log2(deviations)
+        hyper_synthesis[f"b{last}"][latents : latents + len(deviations)] = log2_scales + 1
+        # Hyper-latents of a few bins.
+        seen = networks[f"{part}_hyper_analysis"]["w0"].reshape(latents, 9, latents)
+        seen[..., : len(deviations)] *= np.exp2(-np.maximum(log2_scales, 0)).astype(np.float32)
     if config.transform.motion and not config.transform.network:
         networks["motion_synthesis"]["b3"][2] = SHARP
         networks["motion_synthesis"]["w3"] *= np.float32(0.1)
@@ -113,8 +138,10 @@ def frames_loss(networks: dict, frames, key, rate, config: StatSsfConfig) -> Aux
         return (_as_shown(shown), distortion, bits + spent), None
 
     keys = jax.random.split(key, len(frames) - 1)
-    # A loop, so that a frame is compiled once.
-    (_, distortion, bits), _ = jax.lax.scan(step, (reference, distortion, bits), (frames[1:], keys))
+    # Windows of three frames are compiled as they are, longer ones in a loop.
+    (_, distortion, bits), _ = jax.lax.scan(
+        step, (reference, distortion, bits), (frames[1:], keys), unroll=2
+    )
     return Aux(distortion / len(frames), bits)
 
 

@@ -119,6 +119,13 @@ def test_gaussian_bits_are_masses():
     assert 30 < float(far) < 60
 
 
+def test_gaussian_bits_go_on_where_masses_are_less_than_float32_has():
+    bits = lambda x: distributions.gaussian_bits(x, jnp.asarray(0.0), jnp.asarray(-4.0))  # noqa: E731
+    near, far = (jax.value_and_grad(bits)(jnp.asarray(x)) for x in (150.0, 1e5))
+    assert float(near[1]) == pytest.approx(float(far[1]), rel=1e-3) and float(far[1]) > 0.4
+    assert float(far[0]) == pytest.approx(float(near[0]) + (1e5 - 150) * float(far[1]), rel=1e-4)
+
+
 def test_stage_weights_are_those_of_the_paper():
     config = ReferenceConfig()
     early, late = (model.stage_weights(jnp.asarray(p), config) for p in (0.1, 0.9))
