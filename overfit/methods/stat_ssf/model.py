@@ -42,27 +42,12 @@ def init(rng: np.random.Generator, config: StatSsfConfig) -> dict[str, dict[str,
     networks: dict[str, dict] = {}
     for network, arrays in parameter_shapes(config).items():
         networks[network] = {n: _initial(rng, network, n, shape) for n, shape in arrays.items()}
-    lmbdas, latents = config.rates.lmbdas, config.transform.latents
     for part in parts(config):
-        networks[f"{part}_hyper_latents"] = factorized.initial(rng, latents)
-        last = "3" if is_structured(part, config) else "2"
-        hyper_synthesis = networks[f"{part}_hyper_synthesis"]
-        hyper_synthesis[f"w{last}"] *= np.float32(0.1)  # scales of about a bin, or as below
-        if part == "motion":
-            networks["motion_gains"] = gains.initial(lmbdas, latents)
-            continue
-        deviations = karhunen_loeve.begin(
-            networks[f"{part}_analysis"], networks[f"{part}_synthesis"]
-        )
-        # Bins of an orthonormal transform for D + lambda R at high rates, D over three colors.
-        bin_ = math.sqrt(18 * lmbdas[0] / math.log(2))
-        table = gains.initial(lmbdas, latents, -math.log2(bin_))
-        networks[f"{part}_gains"] = table
-        log2_scales = np.mean(table["encoder"][:, : len(deviations)], axis=0) + np.log2(deviations)
-        hyper_synthesis[f"b{last}"][latents : latents + len(deviations)] = log2_scales + 1
-        # Hyper-latents of a few bins.
-        seen = networks[f"{part}_hyper_analysis"]["w0"].reshape(latents, 9, latents)
-        seen[..., : len(deviations)] *= np.exp2(-np.maximum(log2_scales, 0)).astype(np.float32)
+        networks[f"{part}_gains"] = gains.initial(config.rates.lmbdas, config.transform.latents)
+        networks[f"{part}_hyper_latents"] = factorized.initial(rng, config.transform.latents)
+        networks[f"{part}_hyper_synthesis"][_last(part, config)] *= np.float32(0.1)
+        if part != "motion":
+            _begin_as_transform(networks, part, config)
     if config.transform.motion and not config.transform.network:
         networks["motion_synthesis"]["b3"][2] = SHARP
         networks["motion_synthesis"]["w3"] *= np.float32(0.1)
@@ -71,6 +56,28 @@ def init(rng: np.random.Generator, config: StatSsfConfig) -> dict[str, dict[str,
     if config.transform.network:
         networks["transform"]["w2"] *= np.float32(0.1)
     return networks
+
+
+def _last(part: str, config: StatSsfConfig, kind: str = "w") -> str:
+    """Of a part's hyper_synthesis."""
+    return kind + ("3" if is_structured(part, config) else "2")
+
+
+def _begin_as_transform(networks: dict, part: str, config: StatSsfConfig) -> None:
+    """The autoencoder of what looks like pictures, and what its prior knows of its latents."""
+    lmbdas, latents = config.rates.lmbdas, config.transform.latents
+    deviations = karhunen_loeve.begin(networks[f"{part}_analysis"], networks[f"{part}_synthesis"])
+    # Of D + lambda R at high rates, D a mean over three colors, for an orthonormal transform.
+    width = math.sqrt(18 * lmbdas[0] / math.log(2))  # of a bin
+    networks[f"{part}_gains"] = gains.initial(lmbdas, latents, -math.log2(width))
+    known = slice(len(deviations))
+    table = networks[f"{part}_gains"]["encoder"][:, known]
+    log2_scales = np.mean(table, axis=0) + np.log2(deviations)
+    biases = networks[f"{part}_hyper_synthesis"][_last(part, config, "b")]
+    biases[latents:][known] = log2_scales + 1  # wider, as real pictures are more diverse
+    # Hyper-latents of a few bins.
+    seen = networks[f"{part}_hyper_analysis"]["w0"].reshape(latents, 9, latents)
+    seen[..., known] *= np.exp2(-np.maximum(log2_scales, 0)).astype(np.float32)
 
 
 def _initial(rng, network: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
