@@ -123,7 +123,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 PAPER = StatSsfConfig(rates=Rates(lmbdas=(1.6e-3,)))
 SMALL = StatSsfConfig(
-    transform=Transform(width=32, latents=48),
+    transform=Transform(width=48, latents=80),
     training=Training(steps=6000, batch=2, crop=128, last_steps=0, lr=1e-3, decay=0.0),
 )
 PRESETS = {
