@@ -5,6 +5,7 @@ Tables are logarithms to base 2, [trade-offs, channels], from small files to lar
 JAX arrays alike.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,14 @@ def initial(lmbdas, channels: int, first: float = 2.0) -> dict[str, np.ndarray]:
     log2 = first + 0.5 * np.log2(lmbdas[0] / np.asarray(lmbdas))
     table = np.tile(log2[:, None], (1, channels)).astype(np.float32)
     return {"encoder": table, "decoder": -table}
+
+
+def of_transform(lmbda: float) -> float:
+    """log2 of the gain at a trade-off D + lambda R, for an orthonormal transform at high rates.
+
+    D is a mean over three colors of values in 0..1, R in bits per pixel.
+    """
+    return -0.5 * math.log2(18 * lmbda / math.log(2))
 
 
 def gains(table, rate):

@@ -44,21 +44,24 @@ def transforms(most: list[int]) -> tuple[list[np.ndarray], np.ndarray]:
     return found, deviations
 
 
-def begin(analysis: dict[str, np.ndarray], synthesis: dict[str, np.ndarray]) -> np.ndarray:
+def begin(
+    analysis: dict[str, np.ndarray], synthesis: dict[str, np.ndarray], signs: tuple[int, ...]
+) -> np.ndarray:
     """Writes the transforms into 5x5 layers of stride 2, {w0, w1, ..}: [out, 25 * in].
 
     The analysis sees 3 colors; the first inputs of the synthesis are its outputs, and others do
-    nothing. Returns the outputs' standard deviations, [at most as many as there are].
+    nothing. signs: that inner channels have: (1, -1) for a ReLU between layers, or (1,).
+    Returns the outputs' standard deviations, [at most as many as there are].
     """
     layers = sum(name.startswith("w") for name in analysis)
     sizes = [len(analysis[f"w{layer}"]) for layer in range(layers)]
-    most = [size // 2 for size in sizes[:-1]] + sizes[-1:]
+    most = [size // len(signs) for size in sizes[:-1]] + sizes[-1:]
     matrices, deviations = transforms(most)
     for layer, matrix in enumerate(matrices):
-        signs = [1] if layer == 0 else [1, -1], [1] if layer == layers - 1 else [1, -1]
+        ends = (1,) if layer == 0 else signs, (1,) if layer == layers - 1 else signs
         # Averages, which are as large as pixels; the last layer makes the whole orthonormal.
         share = 2.0 ** (layers - 1) if layer == layers - 1 else 0.5
-        matrix = np.kron(np.outer(*signs), matrix)
+        matrix = np.kron(np.outer(*ends), matrix)
         _write(analysis[f"w{layer}"], share * matrix.swapaxes(2, 3))
         _write(synthesis[f"w{layers - 1 - layer}"], matrix / share)
     return deviations
@@ -71,3 +74,13 @@ def _write(weights: np.ndarray, kernel: np.ndarray) -> None:
     taps[:outputs] = 0
     for p, q in np.ndindex(2, 2):
         taps[:outputs, 5 * (_CENTER + p) + _CENTER + q, :inputs] = kernel[p, q]
+
+
+def tamed(weights: np.ndarray, taps: int, log2_scales: np.ndarray) -> np.ndarray:
+    """Those of a layer that sees latents of such scales (log2, in bins), as if they were of a bin.
+
+    [out, taps * in]; log2_scales: of the first inputs.
+    """
+    weights = weights.reshape(len(weights), taps, -1).copy()
+    weights[..., : len(log2_scales)] *= np.exp2(-np.maximum(log2_scales, 0)).astype(weights.dtype)
+    return weights.reshape(len(weights), -1)

@@ -26,7 +26,7 @@ def through(sizes, picture, more=0):
         "analysis": random_layers([3, *sizes], rng),
         "synthesis": random_layers([back[0] + more, *back[1:]], rng),
     }
-    deviations = karhunen_loeve.begin(networks["analysis"], networks["synthesis"])
+    deviations = karhunen_loeve.begin(networks["analysis"], networks["synthesis"], (1, -1))
     computed = layers.floats(networks)
     x = picture
     for i in range(len(sizes)):

@@ -31,6 +31,7 @@ from overfit.methods.reference.config import ReferenceConfig
 from overfit.nn import (
     distributions,
     factorized,
+    karhunen_loeve,
     normalization,
     quantizers,
     schedules,
@@ -59,7 +60,18 @@ def init(rng: np.random.Generator, config: ReferenceConfig) -> dict[str, dict[st
             # First predictions: about zero, a scale of a bin; equal shares.
             for name in arrays.keys() & {"w2", "w3"}:
                 networks[network][name] *= np.float32(0.1)
-    networks["gains"] = gain_tables.initial(config.rates.lmbdas, config.transform.latents)
+    lmbdas, latents = config.rates.lmbdas, config.transform.latents
+    table = gain_tables.initial(lmbdas, latents, gain_tables.of_transform(lmbdas[0]))
+    deviations = karhunen_loeve.begin(networks["analysis"], networks["synthesis"], signs=(1,))
+    log2_scales = np.mean(table["encoder"], axis=0)[: len(deviations)] + np.log2(deviations)
+    # Wider, as real pictures are more diverse.
+    networks["parameters0"]["b2"][latents : latents + len(deviations)] = log2_scales + 1
+    for network in ("hyper_analysis", "context", "reference"):
+        if network in networks:
+            seen = networks[network]["w0"]
+            taps = seen.shape[1] // latents
+            networks[network]["w0"] = karhunen_loeve.tamed(seen, taps, log2_scales)
+    networks["gains"] = table
     return networks
 
 

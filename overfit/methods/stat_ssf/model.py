@@ -11,7 +11,6 @@ the conventions of its released code. Deviations, each with its reason:
 - Gains make one network serve several trade-offs (`config.Rates`).
 """
 
-import math
 from typing import NamedTuple
 
 import jax
@@ -66,18 +65,16 @@ def _last(part: str, config: StatSsfConfig, kind: str = "w") -> str:
 def _begin_as_transform(networks: dict, part: str, config: StatSsfConfig) -> None:
     """The autoencoder of what looks like pictures, and what its prior knows of its latents."""
     lmbdas, latents = config.rates.lmbdas, config.transform.latents
-    deviations = karhunen_loeve.begin(networks[f"{part}_analysis"], networks[f"{part}_synthesis"])
-    # Of D + lambda R at high rates, D a mean over three colors, for an orthonormal transform.
-    width = math.sqrt(18 * lmbdas[0] / math.log(2))  # of a bin
-    networks[f"{part}_gains"] = gains.initial(lmbdas, latents, -math.log2(width))
-    known = slice(len(deviations))
-    table = networks[f"{part}_gains"]["encoder"][:, known]
-    log2_scales = np.mean(table, axis=0) + np.log2(deviations)
+    analysis, synthesis = networks[f"{part}_analysis"], networks[f"{part}_synthesis"]
+    deviations = karhunen_loeve.begin(analysis, synthesis, signs=(1, -1))
+    table = gains.initial(lmbdas, latents, gains.of_transform(lmbdas[0]))
+    networks[f"{part}_gains"] = table
+    log2_scales = np.mean(table["encoder"], axis=0)[: len(deviations)] + np.log2(deviations)
     biases = networks[f"{part}_hyper_synthesis"][_last(part, config, "b")]
-    biases[latents:][known] = log2_scales + 1  # wider, as real pictures are more diverse
-    # Hyper-latents of a few bins.
-    seen = networks[f"{part}_hyper_analysis"]["w0"].reshape(latents, 9, latents)
-    seen[..., known] *= np.exp2(-np.maximum(log2_scales, 0)).astype(np.float32)
+    # Wider, as real pictures are more diverse.
+    biases[latents : latents + len(deviations)] = log2_scales + 1
+    seen = networks[f"{part}_hyper_analysis"]
+    seen["w0"] = karhunen_loeve.tamed(seen["w0"], 9, log2_scales)
 
 
 def _initial(rng, network: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
