@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
+from overfit.methods.reference import config as reference_config
+from overfit.methods.reference import model as reference_model
+from overfit.methods.reference import networks as reference_wiring
+from overfit.methods.stat_ssf import config as stat_ssf_config
+from overfit.methods.stat_ssf import model as stat_ssf_model
+from overfit.methods.stat_ssf import networks as stat_ssf_wiring
 from overfit.nn import karhunen_loeve, layers
+from overfit.settings import override
 
 
 def random_layers(channels, rng):
@@ -79,3 +86,36 @@ def test_latents_are_as_large_as_said_and_the_rest_is_what_is_lost():
 def test_any_number_of_channels_will_do(sizes):
     picture = texture(16, np.random.default_rng(2))
     assert np.isfinite(through(sizes, picture)[2]).all()
+
+
+def autoencoder(method, start):
+    """picture -> what its untrained transforms make of it, without quantization."""
+    rng = np.random.default_rng(3)
+    if method == "stat-ssf":
+        config = override(stat_ssf_config.SMALL, {"training.start": start})
+        networks = stat_ssf_model.init(rng, config)
+        computed = layers.floats(networks)
+        return lambda x: (
+            stat_ssf_wiring.synthesis(
+                computed, "intra", stat_ssf_wiring.analysis(computed, "intra", x - np.float32(0.5))
+            )
+            + np.float32(0.5)
+        )
+    config = override(reference_config.SMALL, {"training.start": start})
+    networks = reference_model.bounded(reference_model.init(rng, config))
+    networks = {n: {k: np.asarray(v) for k, v in a.items()} for n, a in networks.items()}
+    computed = layers.floats(networks)
+    return lambda x: reference_wiring.synthesis(
+        computed, networks, reference_wiring.analysis(computed, networks, x)
+    )
+
+
+@pytest.mark.parametrize("method", ["stat-ssf", "reference"])
+def test_codecs_show_the_picture_before_they_are_trained(method):
+    picture = texture(64, np.random.default_rng(4)) + np.float32(0.5)
+    error = {
+        start: np.mean(np.square(autoencoder(method, start)(picture) - picture))
+        for start in ("transform", "random")
+    }
+    deviation = karhunen_loeve.DEVIATION
+    assert error["transform"] < 0.06 * deviation**2 and error["random"] > 0.5 * deviation**2

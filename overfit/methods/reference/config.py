@@ -70,6 +70,8 @@ class Training:
     # 0.4 and 0.1, 0.1, 0.8 with all three.
     last_weights: tuple[float, ...] = (0.4, 0.8)
     objective: Literal["mse", "ms-ssim"] = "mse"  # ms-ssim: lambda is of 1 - MS-SSIM per bit
+    # What analysis and synthesis begin as: see nn/karhunen_loeve.py. Random: as in the paper.
+    start: Literal["transform", "random"] = "transform"
 
     def __post_init__(self):
         if self.crop < 64 or self.crop % 64:
@@ -116,7 +118,7 @@ class ReferenceConfig:
     adapt: Adapt = "auto"
 
 
-PAPER = ReferenceConfig(rates=Rates(lmbdas=(3e-3,)))
+PAPER = ReferenceConfig(rates=Rates(lmbdas=(3e-3,)), training=Training(start="random"))
 SMALL = ReferenceConfig(
     transform=Transform(width=64, latents=96),
     entropy=Entropy(hyper_width=64),

@@ -48,7 +48,8 @@ LATENT_LIMIT = 127.0  # the entropy model sees latents between -127 and 127, as 
 
 
 def init(rng: np.random.Generator, config: ReferenceConfig) -> dict[str, dict[str, np.ndarray]]:
-    """Networks before training: Xavier normal weights, as the released code, and no biases."""
+    """Networks before training: transforms of pictures, and else Xavier normal weights, as the
+    released code, and no biases."""
     networks: dict[str, dict] = {}
     for network, arrays in parameter_shapes(config).items():
         networks[network] = {
@@ -60,9 +61,18 @@ def init(rng: np.random.Generator, config: ReferenceConfig) -> dict[str, dict[st
             # First predictions: about zero, a scale of a bin; equal shares.
             for name in arrays.keys() & {"w2", "w3"}:
                 networks[network][name] *= np.float32(0.1)
+    networks["gains"] = gain_tables.initial(config.rates.lmbdas, config.transform.latents)
+    if config.training.start == "transform":
+        _begin_as_transform(networks, config)
+    return networks
+
+
+def _begin_as_transform(networks: dict, config: ReferenceConfig) -> None:
+    """Analysis and synthesis, and what the entropy model knows of their latents."""
     lmbdas, latents = config.rates.lmbdas, config.transform.latents
-    table = gain_tables.initial(lmbdas, latents, gain_tables.of_transform(lmbdas[0]))
     deviations = karhunen_loeve.begin(networks["analysis"], networks["synthesis"], signs=(1,))
+    table = gain_tables.initial(lmbdas, latents, gain_tables.of_transform(lmbdas[0]))
+    networks["gains"] = table
     log2_scales = np.mean(table["encoder"], axis=0)[: len(deviations)] + np.log2(deviations)
     # Wider, as real pictures are more diverse.
     networks["parameters0"]["b2"][latents : latents + len(deviations)] = log2_scales + 1
@@ -71,8 +81,6 @@ def init(rng: np.random.Generator, config: ReferenceConfig) -> dict[str, dict[st
             seen = networks[network]["w0"]
             taps = seen.shape[1] // latents
             networks[network]["w0"] = karhunen_loeve.tamed(seen, taps, log2_scales)
-    networks["gains"] = table
-    return networks
 
 
 def _initial(rng, network: str, name: str, shape: tuple[int, ...]) -> np.ndarray:

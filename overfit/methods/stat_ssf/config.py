@@ -63,6 +63,9 @@ class Training:
     # Share of the steps after which it is a tenth; 0: it warms up and follows a cosine.
     decay: float = 900 / 1050
     clip: float = 1.0  # global norm of the gradient
+    # What the autoencoders of pictures and residuals begin as: see nn/karhunen_loeve.py. Random: as
+    # in the paper.
+    start: Literal["transform", "random"] = "transform"
 
     def __post_init__(self):
         for name, side in (("crop", self.crop), ("last_crop", self.last_crop)):
@@ -121,7 +124,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "stat-ssf-sp": _PRIOR | {"transform.scale": True},
 }
 
-PAPER = StatSsfConfig(rates=Rates(lmbdas=(1.6e-3,)))
+PAPER = StatSsfConfig(rates=Rates(lmbdas=(1.6e-3,)), training=Training(start="random"))
 SMALL = StatSsfConfig(
     transform=Transform(width=48, latents=80),
     training=Training(steps=6000, batch=2, crop=128, last_steps=0, lr=1e-3, decay=0.0),

@@ -45,7 +45,7 @@ def init(rng: np.random.Generator, config: StatSsfConfig) -> dict[str, dict[str,
         networks[f"{part}_gains"] = gains.initial(config.rates.lmbdas, config.transform.latents)
         networks[f"{part}_hyper_latents"] = factorized.initial(rng, config.transform.latents)
         networks[f"{part}_hyper_synthesis"][_last(part, config)] *= np.float32(0.1)
-        if part != "motion":
+        if part != "motion" and config.training.start == "transform":
             _begin_as_transform(networks, part, config)
     if config.transform.motion and not config.transform.network:
         networks["motion_synthesis"]["b3"][2] = SHARP
