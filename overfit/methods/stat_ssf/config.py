@@ -66,6 +66,9 @@ class Training:
     # What the autoencoders of pictures and residuals begin as: see nn/karhunen_loeve.py. Random: as
     # in the paper.
     start: Literal["transform", "random"] = "transform"
+    # What learns: all, or w alone, to predict frames from those before them as they are. A codec
+    # that begins with all of it finds residuals sooner than motion, and does without.
+    learning: Literal["all", "motion"] = "all"
 
     def __post_init__(self):
         for name, side in (("crop", self.crop), ("last_crop", self.last_crop)):
@@ -104,6 +107,8 @@ class StatSsfConfig:
     gop: int = 0  # of coding: frames from one intra frame to the next; 0: only the first is one
 
     def __post_init__(self):
+        if self.training.learning == "motion" and not self.transform.motion:
+            raise ValueError("training: there is no motion that could learn alone")
         if self.window_crop < 64 or self.window_crop % 64:
             raise ValueError(f"window_crop must be a multiple of 64, not {self.window_crop}")
         if self.windows < 1 or self.window_frames < 1 or self.gop < 0:

@@ -149,6 +149,24 @@ def frames_loss(networks: dict, frames, key, rate, config: StatSsfConfig) -> Aux
     return Aux(distortion / len(frames), bits)
 
 
+def motion_loss(networks: dict, frames, key, rate, config: StatSsfConfig) -> Aux:
+    """Likewise of the frames after the first, as they are predicted and no more.
+
+    Each is predicted from the frame before it as it is.
+    """
+    layers = strided.arithmetic(networks)
+
+    def pair(before, frame, key):
+        x = jnp.concatenate([frame, before]) - 0.5
+        motion = _coded(layers, networks, "motion", x, None, key, rate)
+        mean, _ = wiring.predict(layers, motion.scaled, before, config)
+        return Aux(jnp.mean(jnp.square(mean - frame)), motion.bits)
+
+    keys = jax.random.split(key, len(frames) - 1)
+    found = jax.vmap(pair)(frames[:-1], frames[1:], keys)
+    return Aux(jnp.mean(found.distortion), jnp.sum(found.bits))
+
+
 def _predicted(layers: Arithmetic, networks: dict, frame, reference, key, rate, config):
     """(the frame as it is decoded, bits)."""
     key_w, key_v = jax.random.split(key)
@@ -172,7 +190,8 @@ def training_loss(networks: dict, frames, key, progress, config: StatSsfConfig):
     key_rate, key = jax.random.split(key)
     lmbdas = jnp.asarray(config.rates.lmbdas, jnp.float32)
     index = jax.random.randint(key_rate, (), 0, len(lmbdas))
-    aux = frames_loss(networks, frames, key, index.astype(jnp.float32), config)
+    measured = {"all": frames_loss, "motion": motion_loss}[config.training.learning]
+    aux = measured(networks, frames, key, index.astype(jnp.float32), config)
     pixels = frames.size // 3
     # Divided by what losses grow with, so that no trade-off drowns the others' gradients.
     loss = (aux.distortion + lmbdas[index] * aux.bits / pixels) / lmbdas[index] ** 0.65
