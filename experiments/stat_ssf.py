@@ -39,7 +39,8 @@ PRESET = "stat-ssf-small"
 ANCHORS = ("x265-medium-nobframes", "x264-medium-nobframes")
 # OpenBLAS takes the kernels of another processor: vectors of 128 bits, of 256 with fused sums.
 INSTRUCTION_SETS = ("Nehalem", "Haswell")
-PARTS = ("curves", "drift", "short")
+PARTS = ("curves", "drift", "short", "motion")
+PREDICTED = 12  # frames, for `motion`
 
 
 def in_rgb(path: Path, name: str, output: Path) -> Instance:
@@ -125,6 +126,42 @@ def drift(clip: Clip, base: str, output: Path) -> dict:
     }
 
 
+def motion(clip: Clip, base: str) -> dict:
+    """PSNR of predictions, before a residual, and of the frames that they are made from."""
+    from overfit import decoding
+    from overfit.methods.stat_ssf import networks
+
+    original, found = networks.predict, []
+
+    def recording(layers, y, reference, config):
+        prediction = original(layers, y, reference, config)
+        found.append((reference, prediction.mean))
+        return prediction
+
+    part = Clip((clip.planes[0][:PREDICTED],), clip.fps)
+    result: dict = {}
+    for lmbda in library.find(base).load().settings["rates.lmbdas"]:
+        (coded,) = encode([Request(part, Options("stat-ssf", PRESET, lmbda, 0, base=base))])
+        found.clear()
+        networks.predict = recording
+        try:
+            decoding.decode(coded.data)
+        finally:
+            networks.predict = original
+        values = [
+            [psnr(frame / np.float32(255), seen[:, : clip.height, : clip.width]) for seen in pair]
+            for frame, pair in zip(part.planes[0][1:].transpose(0, 3, 1, 2), found, strict=True)
+        ]
+        before, predicted = np.mean(values, axis=0).tolist()
+        result[f"{lmbda:g}"] = {"frame_before": before, "prediction": predicted}
+    return result
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    """Of values in 0..1."""
+    return float(-10 * np.log10(np.square(a - b).mean(dtype=np.float64)))
+
+
 def child(file: str, target: str) -> None:
     """Decodes a file, and keeps its frames and a hash of all symbols."""
     from overfit import decoding
@@ -191,6 +228,10 @@ def main() -> None:
         clip = as_rgb(load_clip(instances[0].path))
         save("drift", drift(clip, arguments.bases[-1], output))
         print(results["drift"])
+    if "motion" in arguments.parts:
+        clip = as_rgb(load_clip(instances[0].path))
+        save("motion", {base: motion(clip, base) for base in arguments.bases})
+        print(results["motion"])
     if "short" in arguments.parts:
         found = {}
         clip = as_rgb(load_clip(instances[0].path))
