@@ -34,6 +34,7 @@ from overfit.io.clip_writers import save_clip
 from overfit.io.clips import as_rgb, load_clip
 from overfit.io.datasets import Instance
 from overfit.metrics.bd_rate import bd_rate
+from overfit.metrics.psnr import psnr
 
 PRESET = "stat-ssf-small"
 ANCHORS = ("x265-medium-nobframes", "x264-medium-nobframes")
@@ -127,7 +128,7 @@ def drift(clip: Clip, base: str, output: Path) -> dict:
 
 
 def motion(clip: Clip, base: str) -> dict:
-    """PSNR of predictions, before a residual, and of the frames that they are made from."""
+    """PSNR of predictions, before a residual, and of the frames that they are made from: dB."""
     from overfit import decoding
     from overfit.methods.stat_ssf import networks
 
@@ -149,7 +150,7 @@ def motion(clip: Clip, base: str) -> dict:
         finally:
             networks.predict = original
         values = [
-            [psnr(frame / np.float32(255), seen[:, : clip.height, : clip.width]) for seen in pair]
+            [psnr(frame, in_8_bits(seen)[:, : clip.height, : clip.width]) for seen in pair]
             for frame, pair in zip(part.planes[0][1:].transpose(0, 3, 1, 2), found, strict=True)
         ]
         before, predicted = np.mean(values, axis=0).tolist()
@@ -157,9 +158,8 @@ def motion(clip: Clip, base: str) -> dict:
     return result
 
 
-def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """Of values in 0..1."""
-    return float(-10 * np.log10(np.square(a - b).mean(dtype=np.float64)))
+def in_8_bits(x: np.ndarray) -> np.ndarray:
+    return np.rint(255 * x.clip(0, 1)).astype(np.uint8)
 
 
 def child(file: str, target: str) -> None:

@@ -40,10 +40,10 @@ def main() -> None:
     prepare_jax()
     instances = find_all(arguments.inputs)
     results: dict[str, dict] = {}
-    for method, (preset, changes) in CODECS.items():
+    for method, (preset, chosen) in CODECS.items():
         for start in STARTS:
-            changes = changes | TRAINING | {"training.steps": arguments.steps}
-            plan = Plan(method, preset, changes | {"training.start": start})
+            changes = {"training.steps": arguments.steps, "training.start": start}
+            plan = Plan(method, preset, chosen | TRAINING | changes)
             found = curve(pretrain(instances, plan).card)
             results.setdefault(method, {})[start] = found
             print(method, start, found[0], found[-1], flush=True)

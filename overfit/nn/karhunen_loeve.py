@@ -10,6 +10,8 @@ a layer's channels is random, and is seen by no other layer yet.
 
 import numpy as np
 
+from overfit.nn import gains
+
 CORRELATION = 0.95  # of neighbors in a picture
 DEVIATION = 0.25  # of its values in 0..1
 COLORS = np.full((3, 3), 0.9) + 0.1 * np.eye(3)  # correlation of a pixel's colors
@@ -76,11 +78,22 @@ def _write(weights: np.ndarray, kernel: np.ndarray) -> None:
         taps[:outputs, 5 * (_CENTER + p) + _CENTER + q, :inputs] = kernel[p, q]
 
 
+def scaled(deviations: np.ndarray, lmbdas, channels: int) -> tuple[dict, np.ndarray]:
+    """(gains for latents of these deviations, log2 of their scales in bins to be predicted first).
+
+    Scales are those of the middle trade-off, and wider: real pictures are more diverse.
+    """
+    table = gains.initial(lmbdas, channels, gains.of_transform(lmbdas[0]))
+    log2_scales = np.mean(table["encoder"], axis=0)[: len(deviations)] + np.log2(deviations)
+    return table, log2_scales + 1
+
+
 def tamed(weights: np.ndarray, taps: int, log2_scales: np.ndarray) -> np.ndarray:
-    """Those of a layer that sees latents of such scales (log2, in bins), as if they were of a bin.
+    """Those of a layer that sees latents of such scales (log2, in bins), as if they were of two.
 
     [out, taps * in]; log2_scales: of the first inputs.
     """
     weights = weights.reshape(len(weights), taps, -1).copy()
-    weights[..., : len(log2_scales)] *= np.exp2(-np.maximum(log2_scales, 0)).astype(weights.dtype)
+    factors = np.exp2(-np.maximum(log2_scales - 1, 0))
+    weights[..., : len(factors)] *= factors.astype(weights.dtype)
     return weights.reshape(len(weights), -1)

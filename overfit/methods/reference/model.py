@@ -71,11 +71,8 @@ def _begin_as_transform(networks: dict, config: ReferenceConfig) -> None:
     """Analysis and synthesis, and what the entropy model knows of their latents."""
     lmbdas, latents = config.rates.lmbdas, config.transform.latents
     deviations = karhunen_loeve.begin(networks["analysis"], networks["synthesis"], signs=(1,))
-    table = gain_tables.initial(lmbdas, latents, gain_tables.of_transform(lmbdas[0]))
-    networks["gains"] = table
-    log2_scales = np.mean(table["encoder"], axis=0)[: len(deviations)] + np.log2(deviations)
-    # Wider, as real pictures are more diverse.
-    networks["parameters0"]["b2"][latents : latents + len(deviations)] = log2_scales + 1
+    networks["gains"], log2_scales = karhunen_loeve.scaled(deviations, lmbdas, latents)
+    networks["parameters0"]["b2"][latents : latents + len(log2_scales)] = log2_scales
     for network in ("hyper_analysis", "context", "reference"):
         if network in networks:
             seen = networks[network]["w0"]

@@ -67,12 +67,10 @@ def _begin_as_transform(networks: dict, part: str, config: StatSsfConfig) -> Non
     lmbdas, latents = config.rates.lmbdas, config.transform.latents
     analysis, synthesis = networks[f"{part}_analysis"], networks[f"{part}_synthesis"]
     deviations = karhunen_loeve.begin(analysis, synthesis, signs=(1, -1))
-    table = gains.initial(lmbdas, latents, gains.of_transform(lmbdas[0]))
+    table, log2_scales = karhunen_loeve.scaled(deviations, lmbdas, latents)
     networks[f"{part}_gains"] = table
-    log2_scales = np.mean(table["encoder"], axis=0)[: len(deviations)] + np.log2(deviations)
     biases = networks[f"{part}_hyper_synthesis"][_last(part, config, "b")]
-    # Wider, as real pictures are more diverse.
-    biases[latents : latents + len(deviations)] = log2_scales + 1
+    biases[latents : latents + len(log2_scales)] = log2_scales
     seen = networks[f"{part}_hyper_analysis"]
     seen["w0"] = karhunen_loeve.tamed(seen["w0"], 9, log2_scales)
 
