@@ -27,7 +27,7 @@ from overfit.fitting import origin
 from overfit.fitting.groups import Group, Options, Request, checked, start
 from overfit.method import Anneal, Aux
 from overfit.methods.c3 import model
-from overfit.nn import distributions
+from overfit.nn import distributions, vectors
 
 # (height, width, instances, whether the textbook takes part)
 ON_CPU = ((64, 48, 1, True), (256, 256, 1, True), (512, 768, 1, True), (256, 256, 6, False))
@@ -59,7 +59,7 @@ def textbook_loss(params, signal, key, anneal, lmbda, config):
     # The 24 causal taps of the first layer in a 7x7 kernel whose other taps are zero.
     kernel = jnp.zeros((49, 1, 18)).at[:24, 0].set(entropy["w0"].T).reshape(7, 7, 1, 18)
     bits = 0.0
-    for plane in model.split(bins, shapes):
+    for plane in vectors.split(bins, shapes):
         x = conv(q_step * plane[..., None], kernel, "SAME") + entropy["b0"]
         x = pixelwise(entropy, 1, jax.nn.gelu(x))
         x = pixelwise(entropy, 2, jax.nn.gelu(x))
@@ -67,7 +67,7 @@ def textbook_loss(params, signal, key, anneal, lmbda, config):
         bits += distributions.laplace_bits(plane, x[..., 0] / q_step, scale / q_step).sum()
     up = [
         jax.image.resize(q_step * plane, (height, width), "bilinear")
-        for plane in model.split(bins, shapes)
+        for plane in vectors.split(bins, shapes)
     ]
     x = jnp.stack(up, axis=-1)
     x = jax.nn.gelu(pixelwise(synthesis, 0, x))

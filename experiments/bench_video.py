@@ -41,7 +41,7 @@ from overfit.io.patches import parse_size
 from overfit.methods.c3 import model
 from overfit.methods.c3.architecture import causal_offsets, frame_offsets, num_masks
 from overfit.methods.c3.config import CLIP_PRESETS
-from overfit.nn import distributions
+from overfit.nn import distributions, vectors
 
 PARTS = ("fit", "entropy", "memory", "decode")
 MEMORY = """
@@ -84,7 +84,7 @@ class Steps:
 def dense_bits(weights, bins, shapes, config, masks):
     """`model.latent_bits` by convolutions whose kernels have every tap of their windows."""
     bits = 0.0
-    for grid, plane in enumerate(model.split(bins, shapes)):
+    for grid, plane in enumerate(vectors.split(bins, shapes)):
         own = {name: array for name, array in weights.items() if name != "frame_w"}
         if config.entropy.per_grid == "separate":
             own = {name: array[grid] for name, array in own.items()}

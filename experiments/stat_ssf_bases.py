@@ -3,7 +3,7 @@
     python experiments/stat_ssf_bases.py clips:SEPTUPLETS STILLS -o bases --steps 10000
     python experiments/stat_ssf_bases.py clips:SEPTUPLETS STILLS -o bases --seconds 300
 
-Each is what `overfit pretrain --method stat-ssf --variant V --width W --steps N --set ...` makes of
+Each is what `overfit pretrain --method stat-ssf --variant V --steps N --set ...` makes of
 the same inputs; here the windows, which cores make while an accelerator trains, are made once for
 all of them. A base is written as bases/VARIANT.ovb when it is done. With --seconds there are as
 many steps as the rate of the first ones promises; the card of a base has their number.
@@ -78,7 +78,6 @@ def main() -> None:
     parser.add_argument(
         "--variants", nargs="+", default=["ssf", "ssf-sp", "stat-ssf", "stat-ssf-sp"]
     )
-    parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--steps", type=int, default=10000)
     parser.add_argument("--seconds", type=float, help="take about so long, instead of --steps")
     parser.add_argument("--base", help="train this one further")
@@ -86,10 +85,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
     prepare_jax()
-    chosen = {
-        "transform.width": arguments.width,
-        "transform.latents": arguments.width * 3 // 2,
-    } | settings.parse_assignments(arguments.set)
+    chosen = settings.parse_assignments(arguments.set)
     start = library.find(arguments.base).load() if arguments.base else None
 
     def plan(variant: str, steps: int) -> Plan:

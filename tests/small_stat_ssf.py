@@ -14,7 +14,9 @@ from overfit.nn import factorized
 
 SMALL = {
     "transform.width": 6,
+    "transform.growth": 1.5,
     "transform.latents": 8,
+    "transform.hyper_latents": 5,
     "transform.network_width": 4,
     "rates.lmbdas": (8e-3, 1e-3),
 }
@@ -38,7 +40,7 @@ def base(variant: str = "stat-ssf-sp") -> Base:
             else:
                 made[name] = 0.1 * rng.normal(size=shape)
         if network.endswith("_hyper_latents"):
-            networks[network] = factorized.initial(rng, small.transform.latents)
+            networks[network] = factorized.initial(rng, small.transform.hyper_channels)
     networks = encoder.freeze(networks, small)
     networks = {n: {k: v.astype(np.float32) for k, v in a.items()} for n, a in networks.items()}
     arrays = quantized(networks, exponent)

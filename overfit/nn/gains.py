@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 RATE_UNITS = 16  # positions of a rate between two trade-offs, as files have them
+MAX_LOG2 = 8  # of a relative gain, and at least its opposite
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,23 @@ def of_transform(lmbda: float) -> float:
 
 def gains(table, rate):
     """[channels, 1, 1]: factors at a rate, a number from 0 to len(table) - 1."""
+    return table.__array_namespace__().exp2(_log2(table, rate))
+
+
+def relative(table, rate):
+    """[channels, 1, 1]: logarithms to base 2 of gains over those of the middle of all rates.
+
+    `coding.relative_gains` has them in integers.
+    """
     xp = table.__array_namespace__()
-    # Linear interpolation of logarithms, as hat functions so that the rate may be traced.
+    return xp.clip(_log2(table, rate) - xp.mean(table, axis=0)[:, None, None], -MAX_LOG2, MAX_LOG2)
+
+
+def _log2(table, rate):
+    xp = table.__array_namespace__()
+    # Linear interpolation, as hat functions so that the rate may be traced.
     hats = xp.maximum(0, 1 - xp.abs(xp.arange(len(table), dtype=table.dtype) - rate))
-    return xp.exp2(hats @ table)[:, None, None]
+    return (hats @ table)[:, None, None]
 
 
 def position(lmbda, lmbdas, xp=np):

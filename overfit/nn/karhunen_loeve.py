@@ -81,11 +81,11 @@ def _write(weights: np.ndarray, kernel: np.ndarray) -> None:
 def scaled(deviations: np.ndarray, lmbdas, channels: int) -> tuple[dict, np.ndarray]:
     """(gains for latents of these deviations, log2 of their scales in bins to be predicted first).
 
-    Scales are those of the middle trade-off, and wider: real pictures are more diverse.
+    Scales are those of the middle trade-off.
     """
     table = gains.initial(lmbdas, channels, gains.of_transform(lmbdas[0]))
     log2_scales = np.mean(table["encoder"], axis=0)[: len(deviations)] + np.log2(deviations)
-    return table, log2_scales + 1
+    return table, log2_scales
 
 
 def tamed(weights: np.ndarray, taps: int, log2_scales: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ IDENTITIES = {
     "c3-kodak-1": "ba151cfbbab2ca4b17019c842685d972",
     "upsampler-klopp21": "ec263c5bc432a376a6278231527e6424",
     "reference-small-1": "dcccfb3aafda959c448a95fef648c219",
-    "stat-ssf-small-1": "d527bbd9164a3fcb518ba6cf7febbad0",
+    "stat-ssf-small-1": "3b01dbe3b03bdc272d45b9bbecf83117",
 }
 
 

@@ -34,7 +34,7 @@ from overfit.methods.c3.architecture import (
 )
 from overfit.methods.c3.codec import check_base, check_size
 from overfit.methods.c3.config import C3Config
-from overfit.nn import distributions, primitives, quantizers
+from overfit.nn import distributions, primitives, quantizers, vectors
 from overfit.nn.raster import Raster, raster, to_raster
 from overfit.nn.resize import resize_matrix, resized
 
@@ -171,16 +171,6 @@ def quantized(latents, shapes, key, anneal: Anneal, config: C3Config):
     return jax.lax.cond(anneal.hard, stage2, stage1, bins(latents, shapes, config))
 
 
-def split(flat, shapes) -> list:
-    """Cuts [num_latents] into planes [(frames,) rows, columns]."""
-    planes, position = [], 0
-    for shape in shapes:
-        size = math.prod(shape)
-        planes.append(flat[position : position + size].reshape(shape))
-        position += size
-    return planes
-
-
 # -- Entropy model ---------------------------------------------------------------------------------
 
 
@@ -229,7 +219,7 @@ def context_layout(shapes, config: C3Config) -> Raster:
 
 def latent_bits(weights, latents_in_bins, shapes, config: C3Config, masks=None):
     """Rate of all latents in bits, shape (); masks: where they lie, if there are any."""
-    planes = split(latents_in_bins, shapes)
+    planes = vectors.split(latents_in_bins, shapes)
     layout = context_layout(shapes, config)
     offsets = (causal_offsets(config.entropy.context),)
     sources = (to_raster(planes, layout),)
@@ -322,7 +312,7 @@ def loss(params, base, signal, key, anneal: Anneal, lmbda, config: C3Config):
     shapes = config.latents.shapes(*size)
     in_bins = quantized(params["latents"], shapes, key, anneal, config)
     bits = latent_bits(params["entropy"], in_bins, shapes, config, params.get("masks"))
-    planes = split(config.latents.q_step * in_bins, shapes)
+    planes = vectors.split(config.latents.q_step * in_bins, shapes)
     shown = samples.planes_shown(synthesize(params["synthesis"], planes, shape, config), config)
     distortion = samples.distortion(shown, samples.planes_of(signal), config)
     cost = distortion + lmbda * bits / math.prod(size)

@@ -12,6 +12,7 @@ from overfit.methods.c3 import model, samples
 from overfit.methods.c3.architecture import is_bias, parameter_shapes
 from overfit.methods.c3.codec import Code
 from overfit.methods.c3.config import C3Config
+from overfit.nn import vectors
 
 EXPONENTS = tuple(range(1, 15))  # steps 2^-1 to 2^-14; C3 searches 1e-2 to 5e-5
 
@@ -28,7 +29,7 @@ def _rates(candidates, latents_in_bins, masks, shapes, config: C3Config):
 @functools.partial(jax.jit, static_argnames=("shapes", "config"))
 def _distortions(candidates, latents_in_bins, signal, shapes, config: C3Config):
     """Of the 8-bit image under each of a stack of synthesis networks: [candidates]."""
-    planes = model.split(config.latents.q_step * latents_in_bins, shapes)
+    planes = vectors.split(config.latents.q_step * latents_in_bins, shapes)
     shape, original = samples.shape_of(signal), samples.planes_of(signal)
 
     def distortion(weights):
@@ -81,7 +82,7 @@ def quantize(params, base, signal, lmbda: float, config: C3Config, search) -> Co
         )
     latents = [
         np.asarray(plane, np.int32)
-        for plane in model.split(np.asarray(in_bins).astype(np.int32), shapes)
+        for plane in vectors.split(np.asarray(in_bins).astype(np.int32), shapes)
     ]
     places = () if masks is None else tuple((int(dy), int(dx)) for dy, dx in np.asarray(masks))
     return Code(config, (channels, *size), quantized, latents, places)

@@ -6,7 +6,6 @@ sent under the update prior and their rate, spread over all of the video, is in 
 written is what pays: the video is coded with the adapted codec and with the base as it is.
 """
 
-import math
 from typing import Any
 
 import jax
@@ -22,14 +21,15 @@ from overfit.methods.stat_ssf import codec, encoder, model
 from overfit.methods.stat_ssf.architecture import ENCODERS, MULTIPLE, belongs
 from overfit.methods.stat_ssf.codec import Code
 from overfit.methods.stat_ssf.config import StatSsfConfig
-from overfit.nn import changes, gains
+from overfit.nn import changes, gains, vectors
 
 
-def windows(clip: Clip, seed: int, config: StatSsfConfig) -> tuple[np.ndarray, np.ndarray]:
+def windows(clip: Clip, seed: int, config: StatSsfConfig) -> tuple[np.ndarray, ...]:
     """What a fit sees of a clip, whose size does not grow with it.
 
     Returns: uint8 [windows, frames, 3, rows, columns], parts of the clip as large as
-    `window_crop` allows, at random places and times; float32 [], pixels of the whole clip.
+    `window_crop` allows, at random places and times; float32 [], pixels of the whole clip; float32
+    [], the share of intra frames in it.
     """
     (frames,) = clip.planes
     rng = np.random.default_rng((seed, 0x5741))
@@ -46,7 +46,9 @@ def windows(clip: Clip, seed: int, config: StatSsfConfig) -> tuple[np.ndarray, n
         below, right = (side - n for side, n in zip(sides, part.shape[1:3], strict=True))
         part = np.pad(part, ((0, 0), (0, below), (0, right), (0, 0)), mode="edge")
         window[:] = part.transpose(0, 3, 1, 2)
-    return found, np.asarray(clip.frames * clip.height * clip.width, np.float32)
+    pixels = np.asarray(clip.frames * clip.height * clip.width, np.float32)
+    intra = -(-clip.frames // (config.gop or clip.frames))
+    return found, pixels, np.asarray(intra / clip.frames, np.float32)
 
 
 def _sent(path: str, config: StatSsfConfig) -> bool:
@@ -66,15 +68,13 @@ def split(vector, networks: dict, kind: str, config: StatSsfConfig) -> dict:
 
     A hundred arrays would take XLA a minute.
     """
-    found, start = {}, 0
-    for network in sorted(networks):
-        for name in sorted(networks[network]):
-            path, shape = f"{network}/{name}", networks[network][name].shape
-            if _KINDS[kind](path, config):
-                size = math.prod(shape)
-                found[path] = vector[start : start + size].reshape(shape)
-                start += size
-    return found
+    shapes = {
+        f"{network}/{name}": networks[network][name].shape
+        for network in sorted(networks)
+        for name in sorted(networks[network])
+        if _KINDS[kind](f"{network}/{name}", config)
+    }
+    return dict(zip(shapes, vectors.split(vector, shapes.values()), strict=True))
 
 
 def init(key: jax.Array, signal, base, config: StatSsfConfig) -> dict:
@@ -104,14 +104,16 @@ def _networks(params: dict, base, config: StatSsfConfig) -> dict:
 def loss(params, base, signal, key, anneal, lmbda, config: StatSsfConfig):
     """(loss, Aux) of one window: MSE + lmbda * bits per pixel, with a share of the changes' bits.
 
-    The changes' bits are divided by the pixels of the whole clip: they are sent once.
+    The changes' bits are divided by the pixels of the whole clip: they are sent once. Frames count
+    as in the whole clip, where intra frames are rarer than in windows.
     """
     del anneal  # nothing of it is a latent
-    parts, pixels = signal
+    parts, pixels, share = signal
     key_part, key = jax.random.split(key)
     frames = parts[jax.random.randint(key_part, (), 0, len(parts))].astype(jnp.float32) / 255
     rate = gains.position(lmbda, config.rates.lmbdas, jnp) / gains.RATE_UNITS
-    distortion, bits = model.frames_loss(_networks(params, base, config), frames, key, rate, config)
+    networks = _networks(params, base, config)
+    distortion, bits = model.frames_loss(networks, frames, key, rate, config, share)
     spent = bits / (frames.size // 3) + changes.bits({"all": params["changes"]}) / pixels
     return distortion + lmbda * spent, Aux(distortion, bits / (frames.size // 3) * pixels)
 

@@ -42,7 +42,11 @@ def is_structured(part: str, config: StatSsfConfig) -> bool:
 
 def parameter_shapes(config: StatSsfConfig) -> Shapes:
     """Of everything in a base."""
-    n, m = config.transform.width, config.transform.latents
+    (a, b, c), m, h = (
+        config.transform.widths,
+        config.transform.latents,
+        config.transform.hyper_channels,
+    )
     rates = (len(config.rates.lmbdas), m)
     inputs = {"intra": 3, "motion": 6, "residual": 3}
     outputs = {"intra": 3, "motion": motion_outputs(config), "residual": 3}
@@ -50,24 +54,24 @@ def parameter_shapes(config: StatSsfConfig) -> Shapes:
     shapes: Shapes = {}
     for part in parts(config):
         shapes[f"{part}_analysis"] = _layers(
-            (25, inputs[part], n), (25, n, n), (25, n, n), (25, n, m)
+            (25, inputs[part], a), (25, a, b), (25, b, c), (25, c, m)
         )
-        last = [(25, n, outputs[part])] * (2 if part == "motion" and is_scaled(config) else 1)
-        shapes[f"{part}_synthesis"] = _layers((25, seen[part], n), (25, n, n), (25, n, n), *last)
+        last = [(25, a, outputs[part])] * (2 if part == "motion" and is_scaled(config) else 1)
+        shapes[f"{part}_synthesis"] = _layers((25, seen[part], c), (25, c, b), (25, b, a), *last)
         shapes[f"{part}_gains"] = {"encoder": rates, "decoder": rates}
-        shapes[f"{part}_hyper_analysis"] = _layers((9, m, m), (25, m, m), (25, m, m))
+        shapes[f"{part}_hyper_analysis"] = _layers((9, m, h), (25, h, h), (25, h, h))
         shapes[f"{part}_hyper_synthesis"] = (
-            _layers((25, 2 * m, m), (25, m, m), (9, 2 * m, m), (9, m, 2 * m))
+            _layers((25, 2 * h, h), (25, h, h), (9, h + m, h), (9, h, 2 * m))
             if is_structured(part, config)
-            else _layers((25, m, m), (25, m, m), (9, m, 2 * m))
+            else _layers((25, h, h), (25, h, h), (9, h, 2 * m))
         )
-        tables = {"center": (m,), "frequencies": (m, SYMBOLS)}
-        shapes[f"{part}_hyper_latents"] = factorized.shapes(m) | tables
+        tables = {"center": (h,), "frequencies": (h, SYMBOLS)}
+        shapes[f"{part}_hyper_latents"] = factorized.shapes(h) | tables
     if config.transform.network:
-        c = config.transform.network_width
+        n = config.transform.network_width
         inputs_of_network = 3 + (motion_outputs(config) if config.transform.motion else 0)
         shapes["transform"] = _layers(
-            (9, inputs_of_network, c), (9, c, c), (9, c, 6 if config.transform.scale else 3)
+            (9, inputs_of_network, n), (9, n, n), (9, n, 6 if config.transform.scale else 3)
         )
     return shapes
 

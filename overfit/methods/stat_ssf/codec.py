@@ -158,8 +158,7 @@ def read(sections: list[bytes], base: Base | None) -> Code:
 
 
 def model(code: Code, base: Base, encoder: dict | None = None) -> frame_coding.Model:
-    rate = code.rate / RATE_UNITS
-    return frame_coding.model(base, code.changes, encoder, rate, code.config)
+    return frame_coding.model(base, code.changes, encoder, code.rate, code.config)
 
 
 def encoded(

@@ -4,45 +4,41 @@ Transposed convolutions are counted at the resolution of their input. Warping an
 are apart, as in the figures that are published.
 """
 
-from overfit.methods.stat_ssf.architecture import (
-    is_scaled,
-    is_structured,
-    motion_outputs,
-    padded,
-    parts,
-)
+import math
+
+from overfit.methods.stat_ssf.architecture import padded, parameter_shapes, parts
 from overfit.methods.stat_ssf.config import StatSsfConfig
+
+# Of each layer's matrix: for how many pixels it is applied once.
+_PIXELS = {
+    "analysis": (4, 16, 64, 256),
+    "hyper_analysis": (256, 1024, 4096),
+    "hyper_synthesis": (4096, 1024, 256, 256),
+    "synthesis": (256, 64, 16, 4, 4),
+    "transform": (1, 1, 1),
+}
+
+
+def _macs(network: str, kind: str, config: StatSsfConfig) -> float:
+    """Per pixel of a padded frame; zero of a network that there is not."""
+    arrays = parameter_shapes(config).get(network, {})
+    pixels = enumerate(_PIXELS[kind])
+    return sum(math.prod(arrays.get(f"w{layer}", (0,))) / count for layer, count in pixels)
 
 
 def decoder(part: str, config: StatSsfConfig) -> float:
-    """Of a part's synthesis and hyper-synthesis, per pixel of a padded frame."""
-    n, m = config.transform.width, config.transform.latents
-    seen = 2 * m if part == "residual" and config.transform.motion else m
-    outputs = {"intra": 3, "residual": 3, "motion": motion_outputs(config)}[part]
-    outputs *= 2 if part == "motion" and is_scaled(config) else 1
-    synthesis = 25 * (seen * n / 256 + n * n / 64 + n * n / 16 + n * outputs / 4)
-    if is_structured(part, config):
-        hyper = 25 * (2 * m * m / 4096 + m * m / 1024) + 9 * (2 * m * m + 2 * m * m) / 256
-    else:
-        hyper = 25 * (m * m / 4096 + m * m / 1024) + 9 * 2 * m * m / 256
-    return synthesis + hyper
+    """Of a part's synthesis and hyper-synthesis."""
+    return sum(_macs(f"{part}_{kind}", kind, config) for kind in ("synthesis", "hyper_synthesis"))
 
 
 def encoder(part: str, config: StatSsfConfig) -> float:
     """Of a part's analysis and hyper-analysis."""
-    n, m = config.transform.width, config.transform.latents
-    inputs = {"intra": 3, "residual": 3, "motion": 6}[part]
-    analysis = 25 * (inputs * n / 4 + n * n / 16 + n * n / 64 + n * m / 256)
-    return analysis + 9 * m * m / 256 + 25 * (m * m / 1024 + m * m / 4096)
+    return sum(_macs(f"{part}_{kind}", kind, config) for kind in ("analysis", "hyper_analysis"))
 
 
 def network(config: StatSsfConfig) -> float:
     """Of the transform at full resolution, where there is one."""
-    if not config.transform.network:
-        return 0.0
-    c = config.transform.network_width
-    inputs = 3 + (motion_outputs(config) if config.transform.motion else 0)
-    return 9 * (inputs * c + c * c + c * (6 if config.transform.scale else 3))
+    return _macs("transform", "transform", config)
 
 
 def frame_macs(config: StatSsfConfig) -> dict[str, float]:

@@ -16,8 +16,10 @@ Adapt = Literal["all", "decoder", "subset"]
 class Transform:
     """x_t = mean(x_(t-1), w) + scale(x_(t-1), w) * residual(v, w) (Eq. 3), and autoencoders."""
 
-    width: int = 128  # channels of the inner layers
-    latents: int = 192  # channels at 1/16 of the resolution, and of hyper-latents at 1/64
+    width: int = 128  # channels of the inner layer next to the latents
+    growth: float = 1.0  # of inner layers' channels from one resolution to half of it
+    latents: int = 192  # channels at 1/16 of the resolution
+    hyper_latents: int = 0  # at 1/64, and of layers to and from there; 0: as many as latents
     # The previous frame, moved by a flow that w says, or a network of it and of what w says.
     mean: Literal["warp", "network"] = "warp"
     levels: int = 5  # of the scale space of a warp; 0: no depth, only places move (as in DVC)
@@ -28,12 +30,24 @@ class Transform:
     def __post_init__(self):
         if not 1 <= self.width <= 512 or not 1 <= self.latents <= 512:
             raise ValueError("transform: width and latents must be in 1..512")
+        if not 1 <= self.growth <= 4 or not 0 <= self.hyper_latents <= 512:
+            raise ValueError("transform: growth must be in 1..4, and hyper_latents in 0..512")
         if not 0 <= self.levels <= 5:
             raise ValueError(f"transform: levels must be in 0..5, not {self.levels}")
         if not 1 <= self.network_width <= 256:
             raise ValueError("transform: network_width must be in 1..256")
         if self.mean == "warp" and not self.motion:
             raise ValueError("transform: a warp needs motion")
+
+    @property
+    def widths(self) -> tuple[int, int, int]:
+        """Channels at 1/2, 1/4 and 1/8 of the resolution."""
+        half, quarter = (max(1, round(self.width / self.growth**k)) for k in (2, 1))
+        return half, quarter, self.width
+
+    @property
+    def hyper_channels(self) -> int:
+        return self.hyper_latents or self.latents
 
     @property
     def network(self) -> bool:
@@ -70,19 +84,24 @@ class Training:
     # that begins with all of it finds residuals sooner than motion, and does without.
     learning: Literal["all", "motion"] = "all"
 
+    # Weight of the predictions' own error in the loss at first, which falls to none at the end.
+    prediction: float = 0.0
+
     def __post_init__(self):
         for name, side in (("crop", self.crop), ("last_crop", self.last_crop)):
             if side < 64 or side % 64:
                 raise ValueError(f"training: {name} must be a multiple of 64, not {side}")
         if min(self.steps, self.batch) < 1 or self.frames < 2 or not 0 < self.lr < 1:
             raise ValueError("training: steps, batch and lr must be positive, and frames 2 or more")
+        if not 0 <= self.prediction < 1e3:
+            raise ValueError(f"training: prediction must be 0 or more, not {self.prediction}")
 
 
 @dataclass(frozen=True)
 class Fit:
     """Adaptation to a video; see overfit/engine/schedule.py for what each number does."""
 
-    lr: float = 1e-2
+    lr: float = 1e-3  # in units of nn.changes; more is noise to a base that is any good
     lr_end: float = 0.05
     clip: float = 1.0
 
@@ -131,8 +150,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 PAPER = StatSsfConfig(rates=Rates(lmbdas=(1.6e-3,)), training=Training(start="random"))
 SMALL = StatSsfConfig(
-    transform=Transform(width=48, latents=80),
-    training=Training(steps=6000, batch=2, crop=128, last_steps=0, lr=1e-3, decay=0.0),
+    transform=Transform(width=96, growth=2.0, latents=128, hyper_latents=64),
+    training=Training(
+        steps=6000, batch=2, crop=128, last_steps=0, lr=5e-4, decay=0.0, prediction=1.0
+    ),
 )
 PRESETS = {
     "stat-ssf-small": SMALL,

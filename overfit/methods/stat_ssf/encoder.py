@@ -21,7 +21,7 @@ def freeze(networks: dict[str, dict], config: StatSsfConfig) -> dict[str, dict]:
         density = {name: array.astype(np.float64) for name, array in arrays.items()}
         tables = freeze_table(
             lambda x, p=density: factorized.masses(p, x.astype(np.float64)),
-            config.transform.latents,
+            config.transform.hyper_channels,
         )
         frozen[network] = arrays | tables
     return frozen

@@ -13,6 +13,7 @@ from overfit.coding import factorized, fixed_point, integer_layers, laplace
 from overfit.coding.fixed_point import ACTIVATION_BITS
 from overfit.coding.integer_network import shift
 from overfit.coding.parameters import Change, Quantized
+from overfit.coding.relative_gains import RelativeGains, relative_gains
 from overfit.errors import UserError
 from overfit.methods.stat_ssf import networks as wiring
 from overfit.methods.stat_ssf.architecture import (
@@ -21,7 +22,7 @@ from overfit.methods.stat_ssf.architecture import (
     is_structured,
 )
 from overfit.methods.stat_ssf.config import StatSsfConfig
-from overfit.nn.gains import gains
+from overfit.nn.gains import RATE_UNITS, gains
 from overfit.nn.layers import Arithmetic, floats
 
 MAX_SYMBOL = 1 << 20  # what a file may hold
@@ -38,16 +39,18 @@ class Model(NamedTuple):
     tables: dict[str, tuple[np.ndarray, np.ndarray]]  # part -> centers and frequencies
     encoder_gains: dict[str, np.ndarray]  # part -> [latents, 1, 1]
     decoder_gains: dict[str, np.ndarray]
+    relative: dict[str, RelativeGains]  # of the base's encoder, for priors
 
 
 def model(
     base: Base,
     changes: dict[str, Change],
     encoder: dict[str, dict[str, np.ndarray]] | None,
-    rate: float,
+    position: int,
     config: StatSsfConfig,
 ) -> Model:
-    """changes: of the base's arrays; encoder: networks that an encoder has instead of the base's.
+    """changes: of the base's arrays; encoder: networks that an encoder has instead of the base's;
+    position: of the trade-off, in 1 / `gains.RATE_UNITS`.
 
     Raises:
       UserError: parameters that are not what exact arithmetic allows, when they are used.
@@ -63,6 +66,7 @@ def model(
         else:
             values.setdefault(network, {})[name] = array.value()
     values |= encoder or {}
+    rate = position / RATE_UNITS
     parts = [network.removesuffix("_gains") for network in values if network.endswith("_gains")]
     return Model(
         config,
@@ -71,6 +75,7 @@ def model(
         {p: _table(exact[f"{p}_hyper_latents"]) for p in parts},
         {p: gains(values[f"{p}_gains"]["encoder"], rate) for p in parts},
         {p: gains(values[f"{p}_gains"]["decoder"], rate) for p in parts},
+        {p: relative_gains(base.arrays[f"{p}_gains/encoder"].center, position) for p in parts},
     )
 
 
@@ -79,11 +84,11 @@ def _table(prior: dict[str, Quantized]) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Coded(NamedTuple):
-    """A part of a frame: int64 with 10 fractional bits, and as the synthesis sees it."""
+    """A part of a frame: in integers with 10 fractional bits as a prior sees it, and in floats."""
 
-    y: np.ndarray  # [latents, rows, columns]
+    y: np.ndarray  # [latents, rows, columns], in bins of the middle rate
     z: np.ndarray
-    scaled: np.ndarray  # float32
+    scaled: np.ndarray  # float32; what the synthesis sees
 
 
 def _checked(values: np.ndarray) -> np.ndarray:
@@ -110,20 +115,22 @@ def _code_part(
     coder, model: Model, part: str, x: np.ndarray | None, size: tuple[int, int], known: Coded | None
 ) -> Coded:
     """x: what is analyzed, None in a decoder; size: of the padded frame."""
-    m = model.config.transform.latents
+    m, h = model.config.transform.latents, model.config.transform.hyper_channels
     rows, columns = size[0] // HYPER_STRIDE, size[1] // HYPER_STRIDE
-    y = z = None
+    y, z, relative = None, None, model.relative[part]
     if x is not None:
         y = wiring.analysis(model.floats, part, x) * model.encoder_gains[part]
-        hyper = wiring.hyper_analysis(model.floats, part, y)
-        z = np.rint(hyper).astype(np.int64).reshape(m, -1)
+        middle = y * np.exp2(relative.log2 * -(2.0**-ACTIVATION_BITS)).astype(np.float32)
+        hyper = wiring.hyper_analysis(model.floats, part, middle)
+        z = np.rint(hyper).astype(np.int64).reshape(h, -1)
     z = _checked(factorized.code(coder, z, *model.tables[part], rows * columns))
-    z = z.reshape(m, rows, columns) << ACTIVATION_BITS
+    z = z.reshape(h, rows, columns) << ACTIVATION_BITS
     seen = None
     if known is not None:
-        seen = wiring.Known(_activations(known.z), _activations(known.y))
+        seen = wiring.Known(_activations(known.z), known.y)
     predicted = wiring.hyper_synthesis(model.integers, part, _activations(z), seen)
     mean, log2_scale = np.split(predicted, 2)
+    mean, log2_scale = relative.to_rate(mean), log2_scale + relative.log2
     index = shift(log2_scale, ACTIVATION_BITS - 3) - laplace.SCALE_UNITS * laplace.MIN_LOG2_SCALE
     index = np.clip(index, *_SCALE_LIMITS).astype(np.int64).ravel()
     k = None
@@ -131,9 +138,9 @@ def _code_part(
         k = np.rint(y - (mean * 2.0**-ACTIVATION_BITS).astype(np.float32)).astype(np.int64).ravel()
     k = _checked(_code_residuals(coder, k, index))
     shape = m, size[0] // LATENT_STRIDE, size[1] // LATENT_STRIDE
-    fixed = (k.reshape(shape) << ACTIVATION_BITS) + mean.astype(np.int64)
+    fixed = (k.reshape(shape) << ACTIVATION_BITS) + mean
     value = (fixed * 2.0**-ACTIVATION_BITS).astype(np.float32)
-    return Coded(fixed, z, value * model.decoder_gains[part])
+    return Coded(relative.to_middle(fixed), z, value * model.decoder_gains[part])
 
 
 def code_frame(

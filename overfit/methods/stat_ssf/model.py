@@ -8,7 +8,8 @@ the conventions of its released code. Deviations, each with its reason:
 - The scale space is aligned at pixels, see overfit/nn/warp.py; flows begin sharp (depth -0.8), not
   in the middle of the blurred slices.
 - Reference frames have 8 bits, as shown: what machines compute differently does not accumulate.
-- Gains make one network serve several trade-offs (`config.Rates`).
+- Gains make one network serve several trade-offs (`config.Rates`). Hyperpriors see latents in bins
+  of the middle one, and what they predict is multiplied by the gain (`coding.relative_gains`).
 """
 
 from typing import NamedTuple
@@ -33,6 +34,7 @@ from overfit.nn import (
 from overfit.nn.layers import Arithmetic
 
 MIN_LOG2_SCALE, MAX_LOG2_SCALE = -4.0, 7.0  # of a latent, in bins
+SPARSE = -1.5  # log2 of the scale of motion's latents at first
 SHARP = -0.8  # depth of flows at first
 
 
@@ -43,10 +45,10 @@ def init(rng: np.random.Generator, config: StatSsfConfig) -> dict[str, dict[str,
         networks[network] = {n: _initial(rng, network, n, shape) for n, shape in arrays.items()}
     for part in parts(config):
         networks[f"{part}_gains"] = gains.initial(config.rates.lmbdas, config.transform.latents)
-        networks[f"{part}_hyper_latents"] = factorized.initial(rng, config.transform.latents)
+        networks[f"{part}_hyper_latents"] = factorized.initial(rng, config.transform.hyper_channels)
         networks[f"{part}_hyper_synthesis"][_last(part, config)] *= np.float32(0.1)
-        if part != "motion" and config.training.start == "transform":
-            _begin_as_transform(networks, part, config)
+        if config.training.start == "transform":
+            (_begin_sparse if part == "motion" else _begin_as_transform)(networks, part, config)
     if config.transform.motion and not config.transform.network:
         networks["motion_synthesis"]["b3"][2] = SHARP
         networks["motion_synthesis"]["w3"] *= np.float32(0.1)
@@ -60,6 +62,13 @@ def init(rng: np.random.Generator, config: StatSsfConfig) -> dict[str, dict[str,
 def _last(part: str, config: StatSsfConfig, kind: str = "w") -> str:
     """Of a part's hyper_synthesis."""
     return kind + ("3" if is_structured(part, config) else "2")
+
+
+def _begin_sparse(networks: dict, part: str, config: StatSsfConfig) -> None:
+    """Few of a part's latents differ from zero, at any trade-off: a vector needs few bits."""
+    lmbdas, latents = config.rates.lmbdas, config.transform.latents
+    networks[f"{part}_gains"] = gains.initial(len(lmbdas) * lmbdas[:1], latents, first=0.0)
+    networks[f"{part}_hyper_synthesis"][_last(part, config, "b")][latents:] = SPARSE
 
 
 def _begin_as_transform(networks: dict, part: str, config: StatSsfConfig) -> None:
@@ -88,7 +97,7 @@ class Coded(NamedTuple):
     """A part of a frame, as a decoder has it, and what it takes."""
 
     scaled: jax.Array  # latents times the gain: what the synthesis sees
-    y: jax.Array
+    y: jax.Array  # latents in bins of the middle rate: what priors see
     z: jax.Array
     bits: jax.Array  # shape=()
 
@@ -100,18 +109,21 @@ def _coded(
     key_y, key_z = jax.random.split(key)
     table = networks[f"{part}_gains"]
     y = wiring.analysis(layers, part, x) * gains.gains(table["encoder"], rate)
-    z = wiring.hyper_analysis(layers, part, y)
+    log2_gain = gains.relative(table["encoder"], rate)
+    gain = jnp.exp2(log2_gain)
+    z = wiring.hyper_analysis(layers, part, y / gain)
     noisy = (z + jax.random.uniform(key_z, z.shape) - 0.5).reshape(len(z), -1)
     bits_z = jnp.sum(factorized.bits(networks[f"{part}_hyper_latents"], noisy))
     z = quantizers.round_straight_through(z)
     seen = None if known is None else wiring.Known(known.z, known.y)
     mean, log2_scale = jnp.split(wiring.hyper_synthesis(layers, part, z, seen), 2)
-    log2_scale = jnp.clip(log2_scale, MIN_LOG2_SCALE, MAX_LOG2_SCALE)
+    mean *= gain
+    log2_scale = jnp.clip(log2_scale + log2_gain, MIN_LOG2_SCALE, MAX_LOG2_SCALE)
     noisy = y + jax.random.uniform(key_y, y.shape) - 0.5
     bits = jnp.sum(distributions.gaussian_bits(noisy, mean, log2_scale)) + bits_z
     center = jax.lax.stop_gradient(mean)
     y = quantizers.round_straight_through(y - center) + center
-    return Coded(y * gains.gains(table["decoder"], rate), y, z, bits)
+    return Coded(y * gains.gains(table["decoder"], rate), y / gain, z, bits)
 
 
 def _as_shown(frame):
@@ -119,32 +131,41 @@ def _as_shown(frame):
     return quantizers.round_straight_through(255 * jnp.clip(frame, 0, 1)) / 255
 
 
-def frames_loss(networks: dict, frames, key, rate, config: StatSsfConfig) -> Aux:
+def frames_loss(networks: dict, frames, key, rate, config: StatSsfConfig, share=None) -> Aux:
     """Distortion, mean over frames, and bits of all frames [frames, 3, rows, columns] in 0..1.
 
     The first is an intra frame. rate: among the base's trade-offs, from 0 to their number - 1.
+    share: that intra frames have of all, shape (); none: as here.
     """
+    return _frames_loss(networks, frames, key, rate, config, share)[0]
+
+
+def _frames_loss(networks: dict, frames, key, rate, config: StatSsfConfig, share=None):
+    """(`frames_loss`, mean squared error of predictions, a mean over all frames but the first)."""
     layers = strided.arithmetic(networks)
     first, key = jax.random.split(key)
     intra = _coded(layers, networks, "intra", frames[0] - 0.5, None, first, rate)
     shown = wiring.synthesis(layers, "intra", intra.scaled) + 0.5
-    distortion, bits = jnp.mean(jnp.square(shown - frames[0])), intra.bits
+    distortion = jnp.mean(jnp.square(shown - frames[0]))
+    if len(frames) == 1:
+        return Aux(distortion, intra.bits), jnp.zeros(())
     # The released code trains the intra frame for itself.
     reference = jax.lax.stop_gradient(_as_shown(shown))
 
-    def step(carry, inputs):
-        reference, distortion, bits = carry
+    def step(reference, inputs):
         frame, key = inputs
-        shown, spent = _predicted(layers, networks, frame, reference, key, rate, config)
-        distortion += jnp.mean(jnp.square(shown - frame))
-        return (_as_shown(shown), distortion, bits + spent), None
+        shown, bits, mean = _predicted(layers, networks, frame, reference, key, rate, config)
+        found = jnp.mean(jnp.square(shown - frame)), bits, jnp.mean(jnp.square(mean - frame))
+        return _as_shown(shown), jnp.stack(found)
 
     keys = jax.random.split(key, len(frames) - 1)
     # Windows of three frames are compiled as they are, longer ones in a loop.
-    (_, distortion, bits), _ = jax.lax.scan(
-        step, (reference, distortion, bits), (frames[1:], keys), unroll=2
-    )
-    return Aux(distortion / len(frames), bits)
+    _, predicted = jax.lax.scan(step, reference, (frames[1:], keys), unroll=2)
+    means = jnp.mean(predicted, axis=0)
+    share = 1 / len(frames) if share is None else share
+    distortion = share * distortion + (1 - share) * means[0]
+    bits = len(frames) * (share * intra.bits + (1 - share) * means[1])
+    return Aux(distortion, bits), means[2]
 
 
 def motion_loss(networks: dict, frames, key, rate, config: StatSsfConfig) -> Aux:
@@ -166,7 +187,7 @@ def motion_loss(networks: dict, frames, key, rate, config: StatSsfConfig) -> Aux
 
 
 def _predicted(layers: Arithmetic, networks: dict, frame, reference, key, rate, config):
-    """(the frame as it is decoded, bits)."""
+    """(the frame as it is decoded, bits, its prediction before the residual)."""
     key_w, key_v = jax.random.split(key)
     motion = None
     if config.transform.motion:
@@ -179,20 +200,24 @@ def _predicted(layers: Arithmetic, networks: dict, frame, reference, key, rate, 
     seen = coded.scaled if motion is None else jnp.concatenate([coded.scaled, motion.scaled])
     decoded = wiring.synthesis(layers, "residual", seen)
     shown = mean + (decoded if scale is None else decoded * scale)
-    return shown, coded.bits + (0 if motion is None else motion.bits)
+    return shown, coded.bits + (0 if motion is None else motion.bits), mean
 
 
 def training_loss(networks: dict, frames, key, progress, config: StatSsfConfig):
     """(loss, Aux) of the start of a clip [frames, 3, crop, crop] at a random trade-off."""
-    del progress
     key_rate, key = jax.random.split(key)
     lmbdas = jnp.asarray(config.rates.lmbdas, jnp.float32)
     index = jax.random.randint(key_rate, (), 0, len(lmbdas))
-    measured = {"all": frames_loss, "motion": motion_loss}[config.training.learning]
-    aux = measured(networks, frames, key, index.astype(jnp.float32), config)
+    rate = index.astype(jnp.float32)
+    error = 0.0
+    if config.training.learning == "motion":
+        aux = motion_loss(networks, frames, key, rate, config)
+    else:
+        aux, error = _frames_loss(networks, frames, key, rate, config)
+    distortion = aux.distortion + config.training.prediction * (1 - progress) * error
     pixels = frames.size // 3
     # Divided by what losses grow with, so that no trade-off drowns the others' gradients.
-    loss = (aux.distortion + lmbdas[index] * aux.bits / pixels) / lmbdas[index] ** 0.65
+    loss = (distortion + lmbdas[index] * aux.bits / pixels) / lmbdas[index] ** 0.65
     return loss, aux
 
 

@@ -13,7 +13,7 @@ from overfit.methods.stat_ssf import adaptation, codec, encoder, model
 from overfit.nn import changes
 from overfit.settings import override
 
-LMBDA = 3e-3
+LMBDA = 6e-3  # not the middle of the base
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +35,11 @@ def params(base, config):
 def test_windows_are_parts_of_the_clip_and_do_not_grow_with_it(config):
     short, long = clip_of(3, 50, 130), clip_of(7, 100, 200)
     for clip in (short, long):
-        windows, pixels = adaptation.windows(clip, 0, config)
+        windows, pixels, share = adaptation.windows(clip, 0, config)
         assert windows.shape == (5, 2, 3, 64, 64) and windows.dtype == np.uint8
         assert pixels == clip.frames * clip.height * clip.width
-        again, _ = adaptation.windows(clip, 0, config)
+        assert share == np.float32(1 / clip.frames)
+        again, *_ = adaptation.windows(clip, 0, config)
         assert np.array_equal(windows, again)
         assert not np.array_equal(windows, adaptation.windows(clip, 1, config)[0])
     frames = long.planes[0].transpose(0, 3, 1, 2)
