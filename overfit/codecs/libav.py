@@ -7,6 +7,7 @@ the smallest that FFmpeg and players open. Encoders write their settings into th
 The same input gives the same bytes whatever the number of cores, with one version of PyAV.
 """
 
+import contextlib
 import functools
 import io
 import itertools
@@ -83,7 +84,10 @@ def encode_frames(
     options = _options(preset, value, layout)
     buffer = io.BytesIO()
     try:
-        with av.open(buffer, "w", format=_MUXERS[preset.encoder]) as container:
+        with (
+            _usual_priority(),
+            av.open(buffer, "w", format=_MUXERS[preset.encoder]) as container,
+        ):
             added = container.add_stream(preset.encoder, rate=fps, options=options)
             stream = cast("av.VideoStream", added)
             stream.height, stream.width = size
@@ -101,6 +105,24 @@ def encode_frames(
             f"{error.strerror}; compare on a part of it"
         ) from error
     return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def _usual_priority() -> Iterator[None]:
+    """Leaves this thread as it was: of root's, SVT-AV1 makes a real-time one.
+
+    All that it does and starts afterwards would go before everything else on the machine, and
+    threads that wait for each other, as those of BLAS, could do so for ever.
+    """
+    if not hasattr(os, "sched_getscheduler"):  # Linux only
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        if os.sched_getscheduler(0) != policy:
+            os.sched_setscheduler(0, policy, parameters)
 
 
 def _options(preset: Preset, value: float, layout: planes.Layout) -> dict[str, str]:

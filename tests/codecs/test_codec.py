@@ -189,6 +189,15 @@ def test_files_do_not_depend_on_the_number_of_cores(name):
         os.sched_setaffinity(0, cores)
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="no such priorities here")
+@pytest.mark.parametrize("name", names())
+def test_whatever_comes_after_has_the_usual_priority(name):
+    """As root, SVT-AV1 would leave behind a thread that goes before all others."""
+    codec = available(name)
+    codec.decode(codec.encode(signal_for(codec), codec.ladder[0]), signal_for(codec).shape)
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
 @pytest.mark.parametrize("shape", [(8, 8, 4), (8,), (2, 8, 8, 3)])
 def test_arrays_that_are_no_images_are_refused(shape):
     with pytest.raises(ValueError, match="RGB or grey"):
