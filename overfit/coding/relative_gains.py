@@ -12,7 +12,7 @@ import numpy as np
 from overfit.coding.fixed_point import ACTIVATION_BITS, clamp
 from overfit.coding.integer_network import shift
 from overfit.coding.parameters import Quantized
-from overfit.nn.gains import MAX_LOG2, RATE_UNITS
+from overfit.nn.gains import MAX_RELATIVE, RATE_UNITS
 
 FACTOR_BITS = 12  # fractional bits of a factor
 
@@ -35,8 +35,8 @@ class RelativeGains(NamedTuple):
 def exp2(log2: np.ndarray) -> np.ndarray:
     """2^log2 of integers with 10 fractional bits, rounded to 12 of them.
 
-    No power of two of up to `MAX_LOG2` is so close to a half that an error of its floats matters,
-    see tests/coding/test_relative_gains.py.
+    No power of two of up to `MAX_RELATIVE` is so close to a half that an error of its floats
+    matters, see tests/coding/test_relative_gains.py.
     """
     return np.floor(np.exp2(log2 * 2.0**-ACTIVATION_BITS) * 2.0**FACTOR_BITS + 0.5)
 
@@ -44,7 +44,7 @@ def exp2(log2: np.ndarray) -> np.ndarray:
 def relative_gains(table: Quantized, position: int) -> RelativeGains:
     """table: logarithms to base 2 [rates, channels]; position: of the rate, in 1 / RATE_UNITS.
 
-    In floats it is `nn.gains.relative`.
+    In floats it is `nn.gains.relative_log2`.
     """
     k = table.k.astype(object)  # of any size: a base may come from anywhere
     rates = len(k)
@@ -53,7 +53,7 @@ def relative_gains(table: Quantized, position: int) -> RelativeGains:
     # (at / RATE_UNITS - mean) * 2^(bits - e), rounded to the nearest integer, halves up.
     above = (rates * at - RATE_UNITS * k.sum(axis=0)) << (ACTIVATION_BITS + 1)
     below = (rates * RATE_UNITS) << table.e
-    most = MAX_LOG2 << ACTIVATION_BITS
+    most = MAX_RELATIVE << ACTIVATION_BITS
     log2 = [min(max((int(x) + below) // (2 * below), -most), most) for x in above]
     found = np.array(log2, np.float64)[:, None, None]
     return RelativeGains(found, exp2(found), exp2(-found))

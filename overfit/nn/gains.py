@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 RATE_UNITS = 16  # positions of a rate between two trade-offs, as files have them
-MAX_LOG2 = 8  # of a relative gain, and at least its opposite
+MAX_RELATIVE = 8  # log2 of a relative gain, and at least its opposite
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,15 @@ def gains(table, rate):
     return table.__array_namespace__().exp2(_log2(table, rate))
 
 
-def relative(table, rate):
+def relative_log2(table, rate):
     """[channels, 1, 1]: logarithms to base 2 of gains over those of the middle of all rates.
 
     `coding.relative_gains` has them in integers.
     """
     xp = table.__array_namespace__()
-    return xp.clip(_log2(table, rate) - xp.mean(table, axis=0)[:, None, None], -MAX_LOG2, MAX_LOG2)
+    return xp.clip(
+        _log2(table, rate) - xp.mean(table, axis=0)[:, None, None], -MAX_RELATIVE, MAX_RELATIVE
+    )
 
 
 def _log2(table, rate):

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from overfit.coding.parameters import Quantized
 from overfit.coding.relative_gains import FACTOR_BITS, exp2, relative_gains
 from overfit.nn import gains
-from overfit.nn.gains import MAX_LOG2
+from overfit.nn.gains import MAX_RELATIVE
 
 
 def test_no_power_of_two_depends_on_how_floats_are_rounded():
     """All that there are are further from a half than any float's error, and are the exact ones."""
     getcontext().prec = 40
-    log2 = np.arange(-MAX_LOG2 * 1024, MAX_LOG2 * 1024 + 1)
+    log2 = np.arange(-MAX_RELATIVE * 1024, MAX_RELATIVE * 1024 + 1)
     ln2 = Decimal(2).ln()
     exact = [(ln2 * int(x) / 1024).exp() * 2**FACTOR_BITS for x in log2]
     whole = np.array([int(x + Decimal("0.5")) for x in exact])
@@ -37,7 +37,7 @@ def test_integers_are_those_of_a_fit(rows, e, data):
     table = Quantized(np.array(rows, np.int64), e)
     position = data.draw(st.integers(0, gains.RATE_UNITS * (len(rows) - 1)))
     found = relative_gains(table, position)
-    expected = gains.relative(table.k * 2.0**-e, np.float64(position / gains.RATE_UNITS))
+    expected = gains.relative_log2(table.k * 2.0**-e, np.float64(position / gains.RATE_UNITS))
     assert found.log2.shape == (3, 1, 1)
     np.testing.assert_allclose(found.log2 / 1024, expected, atol=0.501 / 1024)
     np.testing.assert_allclose(found.factor / 2**FACTOR_BITS, np.exp2(expected), rtol=0.04)
@@ -52,7 +52,7 @@ def test_a_single_rate_changes_nothing():
 
 def test_whatever_a_damaged_file_says_is_bounded():
     found = relative_gains(Quantized(np.array([[2**40, -(2**40)], [0, 0]]), 0), 0)
-    assert np.abs(found.log2).max() == MAX_LOG2 * 1024
+    assert np.abs(found.log2).max() == MAX_RELATIVE * 1024
     huge = np.array([1e18, -1e18]).reshape(2, 1, 1)
     for values in (found.to_rate(huge), found.to_middle(huge)):
         assert np.array_equal(values, np.rint(values)) and np.abs(values).max() <= 2**22

@@ -43,7 +43,10 @@ class Code(NamedTuple):
 
 
 def configuration(base: Base | None) -> StatSsfConfig:
-    """What a base was trained for; raises UserError for none, and for a damaged one."""
+    """What a base was trained for; raises UserError for none, a damaged one, and one too old."""
+    # It was trained before priors saw latents in bins of the middle rate: symbols would be others.
+    if base is not None and "transform.growth" not in base.settings:
+        raise UserError("the base is of an earlier version of method stat-ssf; train it again")
     return pretrained.configuration(base, StatSsfConfig(), parameter_shapes, "stat-ssf")
 
 

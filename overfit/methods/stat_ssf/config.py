@@ -83,7 +83,6 @@ class Training:
     # What learns: all, or w alone, to predict frames from those before them as they are. A codec
     # that begins with all of it finds residuals sooner than motion, and does without.
     learning: Literal["all", "motion"] = "all"
-
     # Weight of the predictions' own error in the loss at first, which falls to none at the end.
     prediction: float = 0.0
 

@@ -109,7 +109,7 @@ def _coded(
     key_y, key_z = jax.random.split(key)
     table = networks[f"{part}_gains"]
     y = wiring.analysis(layers, part, x) * gains.gains(table["encoder"], rate)
-    log2_gain = gains.relative(table["encoder"], rate)
+    log2_gain = gains.relative_log2(table["encoder"], rate)
     gain = jnp.exp2(log2_gain)
     z = wiring.hyper_analysis(layers, part, y / gain)
     noisy = (z + jax.random.uniform(key_z, z.shape) - 0.5).reshape(len(z), -1)

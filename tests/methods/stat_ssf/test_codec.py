@@ -81,6 +81,13 @@ def test_changes_reach_the_decoder(base, subset):
     assert not np.array_equal(shown, codec.reconstruct(plain, base))
 
 
+def test_a_base_of_earlier_arithmetic_is_refused(base):
+    """Its files would decode, to something else."""
+    settings = {name: v for name, v in base.settings.items() if name != "transform.growth"}
+    with pytest.raises(UserError, match="earlier version"):
+        codec.configuration(base._replace(settings=settings))
+
+
 def test_integers_predict_what_floats_do(base):
     """The entropy model of a fit is that of files, to the precision of activations."""
     model = codec.model(encoder.plain(clip_of(1), base, 3e-3, codec.configuration(base)), base)
