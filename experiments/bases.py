@@ -7,9 +7,10 @@ On an accelerator `--at-once` fits all that is alike in one program, and process
 files meanwhile.
 `crops-N`: the twelve Kodak images of the development set, 256x256, at N steps of stage 1;
 `parity-2000`: two of them at the lambda and steps that Cool-chic 5.0.1 was measured at; `seeds-N`:
-three seeds on two crops; `kodak-N`: whole images; `clic-N`: 512x512 crops of CLIC images. Cost is
-MSE (pixels in 0..1) + lambda * bpp of the whole file. BD-rates are per image, over the
-lambdas that are there (two or more), of the base against none. Nothing here was seen in training.
+three seeds on two crops; `catch-N`: these without a base, at so many steps that they might catch
+up; `kodak-N`: whole images; `clic-N`: 512x512 crops of CLIC images. Cost is MSE (pixels in 0..1) +
+lambda * bpp of the whole file. BD-rates are per image, over the lambdas that are there (two or
+more), of the base against none. Nothing here was seen in training.
 """
 
 import argparse
@@ -48,6 +49,7 @@ COOLCHIC_5 = {"kodim23": (37.81, 0.3990), "kodim05": (33.38, 1.0466)}  # dB, bpp
 PARTS = (
     "parity-2000", "crops-1000", "crops-300", "seeds-1000", "clic-1000", "kodak-1000",
     "crops-2000", "kodak-300", "clic-300", "kodak-2000", "clic-2000", "seeds-300", "seeds-2000",
+    "catch-5000", "catch-10000",
 )  # fmt: skip
 
 
@@ -73,16 +75,17 @@ def jobs_of(part: str, kodak: str, clic: str, output: Path, preset: str) -> list
         folder, names = kodak, WHOLE
     else:
         folder, names = cut(kodak, CROPS, 256, output), CROPS
-    if kind in ("parity", "seeds"):
+    if kind in ("parity", "seeds", "catch"):
         names, lmbdas = PARITY, (1e-3,)
         seeds = (0, 1, 2) if kind == "seeds" else seeds
+    arms = ("none",) if kind == "catch" else ARMS
     found = find_all([folder], names)
     if names:
         found.sort(key=lambda instance: names.index(instance.name))
     listed = []
     for instance in found:
         for seed in seeds:
-            plans = [Plan((preset,), lmbdas, steps=int(steps), seed=seed, base=arm) for arm in ARMS]
+            plans = [Plan((preset,), lmbdas, steps=int(steps), seed=seed, base=arm) for arm in arms]
             pairs = zip(*(jobs([instance], plan) for plan in plans), strict=True)
             # The files of seeds and of crops lie apart.
             place = f"files/{Path(folder).name}/seed{seed}/"

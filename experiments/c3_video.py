@@ -8,8 +8,8 @@ million pixels and more: the kilobytes of networks weigh far more here. The part
 
     curves    the default preset at four lambdas, beside the anchors
     settings  each of the nine settings to its end on one clip at one lambda: the choice among them
-    masks     learned and centered with one preset on clips that move (Fig. 24 of the paper), and
-              the weights that place them, as PNG (Fig. 15)
+    masks     learned, by searches of several lengths, and centered, with one preset on clips that
+              move (Fig. 24 of the paper), and the weights that place them, as PNG (Fig. 15)
     adaptive  the best of the nine settings by halving, for every clip and lambda (the longest part;
               --adaptive-lmbdas takes fewer)
 
@@ -62,16 +62,21 @@ MOVING = ("BasketballPass", "park_joy")
 PARTS = ("curves", "settings", "masks", "adaptive")
 
 
-def crops(folder: str, output: Path, names) -> list:
-    """Writes the crops as folders of PNG frames, and returns them as members of a data set."""
+def crops(folder: str, output: Path, names, frames: int | None, sides: dict[str, int]) -> list:
+    """Writes the clips as folders of PNG frames, and returns them as members of a data set.
+
+    frames: the first ones, None for all; sides: of those cut to their central square, in pixels.
+    """
     for name in names:
         target = output / "crops" / name
         if not target.exists():
-            clip = central_crop_of_clip(as_rgb(load_clip(Path(folder) / CLIPS[name], FRAMES)), SIDE)
+            clip = as_rgb(load_clip(Path(folder) / CLIPS[name], frames))
+            clip = central_crop_of_clip(clip, sides.get(name))
             target.mkdir(parents=True)
             for t, frame in enumerate(clip.planes[0]):
                 save_image(str(target / f"f{t:03d}.png"), np.ascontiguousarray(frame))
-    return [one for one in find_all([f"clips:{output / 'crops'}"]) if one.name in names]
+    found = [one for one in find_all([f"clips:{output / 'crops'}"]) if one.name in names]
+    return sorted(found, key=lambda one: names.index(one.name))
 
 
 def swept(instances, output: Path, strategy: str, steps: int, mask_steps: int, lmbdas) -> list:
@@ -85,14 +90,16 @@ def swept(instances, output: Path, strategy: str, steps: int, mask_steps: int, l
     return summary["results"]
 
 
-def evaluated(instances, output: Path, plan: Evaluation, more: tuple[str, ...] = ()) -> list[dict]:
+def evaluated(
+    instances, output: Path, plan: Evaluation, more: tuple[str, ...] = (), workers: Workers = ONE
+) -> list[dict]:
     """Records of an evaluation, without the paths of this machine."""
     with batch_display(False) as show:
-        records, failures = drive(jobs(instances, plan), output, ONE, show)
+        records, failures = drive(jobs(instances, plan), output, workers, show)
     if failures:
         raise SystemExit("\n".join(map(str, failures)))
     kept = ("name", "label", "setting", "bytes", "bpp", "psnr", "ms_ssim", "bits", *more)
-    return [{key: record[key] for key in kept} for record in records]
+    return [{key: record[key] for key in kept if key in record} for record in records]
 
 
 def bd_rates(anchors: list[dict], lines: list[dict], labels=ANCHORS) -> dict:
@@ -137,6 +144,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--mask-steps", type=int, default=100)
+    parser.add_argument("--searches", type=int, nargs="+", default=[100, 1000], help="of masks")
     parser.add_argument("--lmbdas", type=float, nargs="+", default=[2e-4, 5e-4, 1e-3, 4e-3])
     parser.add_argument("--adaptive-lmbdas", type=float, nargs="+", help="default: all of these")
     parser.add_argument("--only", nargs="+", default=list(CLIPS), choices=list(CLIPS))
@@ -145,8 +153,7 @@ def main() -> None:
     prepare_jax()
     output, lmbdas, steps = Path(arguments.output), arguments.lmbdas, arguments.steps
     names = list(arguments.only)
-    found = crops(arguments.folder, output, names)
-    instances = sorted(found, key=lambda one: names.index(one.name))
+    instances = crops(arguments.folder, output, names, FRAMES, dict.fromkeys(names, SIDE))
     budget = steps, arguments.mask_steps
     settings = {"steps": steps, "mask_steps": arguments.mask_steps, "lmbdas": lmbdas}
     settings |= {"frames": FRAMES, "side": SIDE, "clips": CLIPS}
@@ -178,9 +185,9 @@ def main() -> None:
     if "masks" in arguments.parts:
         for instance in moving:
             path = common.RESULTS / f"c3_video_mask_{instance.name}.png"
-            heat_map(instance, arguments.mask_steps, path)
+            heat_map(instance, max(arguments.searches), path)
         lines: list[dict] = []
-        for mask_steps in (0, arguments.mask_steps):
+        for mask_steps in (0, *arguments.searches):
             changes = {"start.mask_steps": mask_steps}
             plan = Evaluation(("c3-uvg-masked",), tuple(lmbdas[1:2]), steps=steps, set=changes)
             lines += evaluated(moving, output / "masks", plan)

@@ -175,7 +175,7 @@ def fitted(clip: Clip, variant: Variant, qp: int, path: Path) -> dict:
     request, last = Request(clip, options), [0.0]
 
     def show(step) -> None:
-        if time.monotonic() - last[0] > 30:
+        if not step.doing and time.monotonic() - last[0] > 30:
             last[0] = time.monotonic()
             print(f"  step {step.step}/{step.total}, {step.psnr:.2f} dB", flush=True)
 

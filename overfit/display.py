@@ -18,6 +18,8 @@ def _clock(seconds: float) -> str:
 
 
 def _figures(progress) -> str:
+    if progress.doing:
+        return f"{progress.doing} {progress.step}/{progress.total}"
     rounds = f"round {progress.round}/{progress.rounds}  " if progress.rounds > 1 else ""
     return (
         f"{rounds}step {progress.step}/{progress.total}  loss {progress.loss:.3e}  "

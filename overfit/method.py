@@ -70,7 +70,7 @@ class Groups(NamedTuple):
     """How a method fits a 4:2:0 clip: in groups of frames, each a signal of its own, around
     something that they have in common.
 
-    prepare(clip, qp, config) -> common.
+    prepare(clip, qp, config, progress) -> common; progress(frames that are done).
     save(common) -> bytes for a checkpoint; restore(bytes, config) -> that common, or None where
         `prepare` would choose another kind on this machine.
     signals(clip, common, config) -> iterator of the groups' signals in order: tuples of arrays, of

@@ -9,7 +9,7 @@ here, libde265 in hevc_blocks.py) can be held to the same samples.
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,12 +45,14 @@ def encode(
     speed: str = "veryslow",
     tune: str = "psnr",
     bframes: bool = True,
+    progress: Callable[[int], None] = lambda coded: None,
 ) -> BaseStream:
     """Codes a 4:2:0 clip at a constant quantizer.
 
     Args:
       qp: of P frames, 0..51; I and B frames have the encoder's usual offsets.
       bframes: False for zero latency: every frame is shown when it is coded.
+      progress: gets how many frames have been coded.
 
     Raises:
       UserError: PyAV is missing, an argument is not one of those that are possible, or the encoder
@@ -69,7 +71,7 @@ def encode(
     layout = planes.clip_layout("yuv420p", clip.shape, codec)
     size = layout.padded(clip.height, clip.width)
     frames = planes.clip_planes(clip, layout)
-    data = libav.encode_frames(frames, size, clip.fps, layout, preset, qp)
+    data = libav.encode_frames(frames, size, clip.fps, layout, preset, qp, progress)
     coded = BaseStream(codec, 0, data)
     decoded = planes.planes_clip(_samples(coded, clip.shape), clip.shape, layout, codec)
     return coded._replace(checksum=checksum(decoded))

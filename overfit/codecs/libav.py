@@ -13,7 +13,7 @@ import io
 import itertools
 import os
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from typing import NamedTuple, cast
 
@@ -73,8 +73,9 @@ def encode_frames(
     layout: planes.Layout,
     preset: Preset,
     value: float,
+    progress: Callable[[int], None] = lambda coded: None,
 ) -> bytes:
-    """The stream of padded frames; size is (height, width) in px."""
+    """The stream of padded frames; size is (height, width) in px, progress gets frames coded."""
     import av
     from av.bitstream import BitStreamFilterContext
     from av.error import FFmpegError
@@ -96,9 +97,13 @@ def encode_frames(
             text = "filter_units=remove_types=6" if preset.encoder == "libx264" else "null"
             without_text = BitStreamFilterContext(text, stream)
             pictures = (_frame(frame, layout, index) for index, frame in enumerate(frames))
+            coded = itertools.count(1)
             for picture in itertools.chain(pictures, [None]):  # None: hand out what is held back
-                for packet in stream.encode(picture):
+                # One by one, since what is held back can take longer than all before.
+                for packet in stream.codec_context.encode_lazy(picture):
+                    packet.stream = stream
                     container.mux(without_text.filter(packet))
+                    progress(next(coded))
     except FFmpegError as error:
         raise UserError(
             f"{preset.name} cannot encode {size[1]}x{size[0]} px at {fps} frames per second: "

@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,8 @@ def encode_clip(request: Request, progress: Callable[[Progress], None] | None) -
     qp = groups.qp(options.lmbda) if options.qp is None else options.qp
     options = options._replace(qp=qp, lmbda=groups.lmbda(qp), checkpoint=_folder(request))
     base, prefix = _base(options, codec, config)
-    common = _common(groups, clip, qp, config, options.checkpoint)
+    tell = _prepared(clip.frames, progress)
+    common = _common(groups, clip, qp, config, options.checkpoint, tell)
     signals = (
         Fit(codec, preset, config, signal, options, len(signal[0]) * clip.height * clip.width)
         for signal in groups.signals(clip, common, config)
@@ -86,6 +88,19 @@ def _base(options: Options, codec: Method, config) -> tuple[Base | None, bytes]:
     return loaded(entries[0], codec, config), entries[0].prefix
 
 
+def _prepared(frames: int, progress: Callable[[Progress], None] | None) -> Callable[[int], None]:
+    """Tells a display about once a second how many frames of the base stream are coded."""
+    nan, last = float("nan"), time.monotonic()
+
+    def tell(done: int) -> None:
+        nonlocal last
+        if progress is not None and time.monotonic() - last >= 1.0:
+            last = time.monotonic()
+            progress(Progress(done, frames, nan, nan, nan, nan, nan, doing="base stream, frame"))
+
+    return tell
+
+
 def _batches(fits, chained: bool):
     """Lists of consecutive fits, as many as are fitted at a time."""
     for first in fits:
@@ -109,15 +124,17 @@ def quality(clip: Clip, decoded: Clip) -> dict[str, Any]:
 # -- Checkpoints -----------------------------------------------------------------------------------
 
 
-def _common(groups: Groups, clip: Clip, qp: int, config, folder: str | None) -> Any:
+def _common(
+    groups: Groups, clip: Clip, qp: int, config, folder: str | None, tell: Callable[[int], None]
+) -> Any:
     """What the groups have in common, which a run that goes on has from the one before."""
     if folder is None:
-        return groups.prepare(clip, qp, config)
+        return groups.prepare(clip, qp, config, tell)
     path = checkpoint.made(folder) / "common.ckpt"
     saved = checkpoint.restore_bytes(path)
     common = None if saved is None else groups.restore(saved, config)
     if common is None:
-        common = groups.prepare(clip, qp, config)
+        common = groups.prepare(clip, qp, config, tell)
         checkpoint.save_bytes(path, groups.save(common))
     return common
 

@@ -27,6 +27,7 @@ class Progress(NamedTuple):
     seconds_left: float
     round: int = 1  # where fits need several rounds
     rounds: int = 1
+    doing: str = ""  # what is counted, where it is not the steps of a fit
 
 
 class Run(NamedTuple):

@@ -15,7 +15,7 @@ from overfit.fitting.groups import (
     signal_shape,
     start,
 )
-from overfit.fitting.memory import at_once
+from overfit.fitting.memory import at_once, rounds
 from overfit.fitting.run import Progress, Run
 
 
@@ -26,9 +26,9 @@ def fit_together(fits: Sequence[Fit], progress: Callable[[Progress], None] | Non
 
 def run_together(fits: Sequence[Fit], progress: Callable[[Progress], None] | None) -> list[Ended]:
     """Runs all fits, round by round."""
-    rounds = rounds_of([one for one in fits if one.options.steps > 0], progress)
+    groups = rounds_of([one for one in fits if one.options.steps > 0], progress)
     # A generator: the state of one round only is kept at a time.
-    done = iter(in_order(rounds, (run_group(group, *start(group)) for _, group in rounds)))
+    done = iter(in_order(groups, (run_group(group, *start(group)) for _, group in groups)))
     return [
         next(done) if one.options.steps > 0 else
         Ended(one, None, one.options.lmbda, math.nan, 0.0, 0.0, 0)
@@ -38,7 +38,7 @@ def run_together(fits: Sequence[Fit], progress: Callable[[Progress], None] | Non
 
 def rounds_of(
     fits: Sequence[Fit], progress: Callable[[Progress], None] | None
-) -> list[tuple[list[int], Group]]:
+) -> list[tuple[Sequence[int], Group]]:
     """(which of the fits, they as a group), as shapes, architectures and memory ask for."""
     alike: dict[tuple, list[int]] = {}
     for i, one in enumerate(fits):
@@ -49,23 +49,24 @@ def rounds_of(
             one.base is None,
         )
         alike.setdefault(key, []).append(i)
-    rounds = []
-    for members in alike.values():
-        size = at_once(fits[members[0]].pixels)
-        rounds += [members[first : first + size] for first in range(0, len(members), size)]
+    groups = [
+        members
+        for same in alike.values()
+        for members in rounds(same, at_once(fits[same[0]].pixels))
+    ]
     return [
         (
             members,
-            Group([fits[i] for i in members], progress and numbered(progress, number, len(rounds))),
+            Group([fits[i] for i in members], progress and numbered(progress, number, len(groups))),
         )
-        for number, members in enumerate(rounds, 1)
+        for number, members in enumerate(groups, 1)
     ]
 
 
-def in_order(rounds: Sequence[tuple[list[int], Group]], runs: Iterable[Run]) -> list[Ended]:
+def in_order(groups: Sequence[tuple[Sequence[int], Group]], runs: Iterable[Run]) -> list[Ended]:
     """What came of the runs of the rounds, in the order of the fits."""
     results: dict[int, Ended] = {}
-    for (members, group), run in zip(rounds, runs, strict=True):
+    for (members, group), run in zip(groups, runs, strict=True):
         results |= dict(zip(members, ended(group, run), strict=True))
     return [results[i] for i in range(len(results))]
 

@@ -94,10 +94,9 @@ def _linear_backward(residuals, g):
 linear.defvjp(_linear_forward, _linear_backward)
 
 
-# Positions that one product sums over on accelerators. On an H100 the time of a step grew with the
-# positions of one image, not with those of all, as if a sum over an image for so small a result
-# were one long chain (results/bench_fit_nvidia_h100_80gb_hbm3.json). Not measured there: chunks.
-_CHUNK = 4096
+# Positions that one product sums over on accelerators. For so small a result cuBLAS makes one chain
+# of them: on an H100 0.3 us per eight positions, while nearly all of the card waits.
+_CHUNK = 256
 
 
 def _over_positions(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -245,20 +244,33 @@ def neighborhood_sum(
 
     def body(total, strip):
         start, pitch, plane, valid = strip
-        taps, center = _gather(sources, offsets, layout.strip, start, pitch)
-        return total + jnp.vdot(valid, fn(weights, taps, center, plane)), None
+        taps, center = _gather(sources, offsets, len(valid), start, pitch)
+        return total + jnp.vdot(valid, fn(weights, taps, center, plane))
 
-    return _sum_parts(lax.scan(body, jnp.zeros(()), _own_strips(layout))[0])
+    return _sum_parts(_over_strips(body, jnp.zeros(()), layout))
 
 
-def _own_strips(layout: Raster):
-    """The arrays that describe this device's strips, to scan over."""
-    count, share, first = _share(len(layout.starts))
+def _over_strips(body: Callable, carry, layout: Raster):
+    """The last carry of body(carry, (start, pitch, plane, valid)) over this device's strips."""
+    for strips in layout.loops:
+        arrays = (strips.starts, strips.pitches, strips.planes, strips.valid)
+        if len(strips.starts) == 1 and _parts == 1:
+            *where, valid = (array[0] for array in arrays)
+            carry = body(carry, (*map(int, where), valid))
+        else:
+            own = _own_strips(*arrays)
+            carry = lax.scan(lambda carry, strip: (body(carry, strip), None), carry, own)[0]
+    return carry
+
+
+def _own_strips(*arrays: np.ndarray):
+    """Those arrays, which describe the strips, for the strips of this device; the last is valid."""
+    count, share, first = _share(len(arrays[0]))
     strips = []
-    for array in (layout.starts, layout.pitches, layout.planes, layout.valid):
+    for array in arrays:
         # Strips that round the count up are copies of the last one, with no valid positions.
         extra = np.repeat(array[-1:], count - len(array), axis=0)
-        extra = extra if array is not layout.valid else np.zeros_like(extra)
+        extra = extra if array is not arrays[-1] else np.zeros_like(extra)
         strips.append(lax.dynamic_slice_in_dim(np.concatenate([array, extra]), first, share))
     return tuple(strips)
 
@@ -275,6 +287,8 @@ def _pieces(offsets: tuple[Offsets, ...]):
 
 
 def _gather(sources, offsets, strip, start, pitch):
+    if jax.default_backend() != "cpu":
+        return _gather_at_once(sources, offsets, strip, start, pitch)
     taps = []
     for i, dy, row in _pieces(offsets):
         left, right = min(row), max(row)
@@ -283,6 +297,19 @@ def _gather(sources, offsets, strip, start, pitch):
     center = _slice(sources[0], start, strip)
     # A model may have no context at all.
     return jnp.stack(taps) if taps else jnp.zeros((0, strip), center.dtype), center
+
+
+def _gather_at_once(sources, offsets, strip, start, pitch):
+    """`_gather` as one operation: many slices that are stacked would be written twice."""
+    begins = [
+        i * len(sources[0]) + start + dy * pitch + dx
+        for i, own in enumerate(offsets)
+        for dy, dx in own
+    ]
+    center, joined = _slice(sources[0], start, strip), jnp.concatenate(sources)
+    if not begins:
+        return jnp.zeros((0, strip), center.dtype), center
+    return jax.vmap(lambda begin: _slice(joined, begin, strip))(jnp.asarray(begins)), center
 
 
 def _scatter_add(sources, offsets, start, pitch, taps, center):
@@ -306,7 +333,7 @@ def _neighborhood_sum_forward(fn, layout, offsets, weights, sources):
     def body(carry, strip):
         total, d_weights, d_sources = carry
         start, pitch, plane, valid = strip
-        taps, center = _gather(sources, offsets, layout.strip, start, pitch)
+        taps, center = _gather(sources, offsets, len(valid), start, pitch)
 
         def cost(weights, taps, center):
             return jnp.vdot(valid, fn(weights, taps, center, plane))
@@ -315,10 +342,10 @@ def _neighborhood_sum_forward(fn, layout, offsets, weights, sources):
         d_strip_weights, d_taps, d_center = gradient
         d_weights = jax.tree.map(jnp.add, d_weights, d_strip_weights)
         d_sources = _scatter_add(d_sources, offsets, start, pitch, d_taps, d_center)
-        return (total + value, d_weights, d_sources), None
+        return total + value, d_weights, d_sources
 
     zeros = jax.tree.map(jnp.zeros_like, (weights, sources))
-    carry, _ = lax.scan(body, (jnp.zeros(()), *zeros), _own_strips(layout))
+    carry = _over_strips(body, (jnp.zeros(()), *zeros), layout)
     total, *gradients = _sum_parts(carry)
     return total, gradients
 

@@ -5,7 +5,8 @@ left margin of the next row, too) and `margin` zero rows above the first. The ne
 the value at index i is then at i + dy * pitch + dx. The frames of a plane that has several follow
 each other, `margin` zero rows apart. One loop over equal strips of this array visits all planes,
 whatever their number and sizes: one compiled body, and a working set that stays in the cache
-(measured on CPU: experiments/bench_fit.py).
+(measured on CPU: experiments/bench_fit.py). Accelerators want few and large operations instead: a
+strip is as long as its plane there, and no loop is needed.
 """
 
 import functools
@@ -19,51 +20,58 @@ import numpy as np
 Shape = tuple[int, ...]  # (rows, columns), or (frames, rows, columns)
 
 
+class Strips(NamedTuple):
+    """Strips of one length, which one loop visits; indices are positions in the 1-D array."""
+
+    length: int  # positions in a strip
+    starts: np.ndarray  # [strips] int32: index of each strip's first position
+    pitches: np.ndarray  # [strips] int32: row pitch of the plane that the strip lies in
+    planes: np.ndarray  # [strips] int32: which plane that is
+    valid: np.ndarray  # [strips, length] float32: 1 where a position holds a value, 0 in margins
+
+
 class Raster(NamedTuple):
-    """Static layout; indices are positions in the 1-D array."""
+    """Static layout."""
 
     shapes: tuple[Shape, ...]  # of each plane
     margin: int  # largest |dy| and |dx| of any neighbor
     size: int  # length of the 1-D array
     begins: tuple[int, ...]  # index of each plane's first value
-    strip: int  # positions in a strip
-    starts: np.ndarray  # [strips] int32: index of each strip's first position
-    pitches: np.ndarray  # [strips] int32: row pitch of the plane that the strip lies in
-    planes: np.ndarray  # [strips] int32: which plane that is
-    valid: np.ndarray  # [strips, strip] float32: 1 where a position holds a value, 0 in margins
+    loops: tuple[Strips, ...]  # together all planes
 
 
 @functools.lru_cache(maxsize=64)
-def raster(shapes: tuple[Shape, ...], margin: int, strip: int) -> Raster:
-    """The layout of planes of the given shapes; strips never cross from one plane to the next."""
-    starts, pitches, planes, begins, valid = [], [], [], [], []
-    position = 0
+def raster(shapes: tuple[Shape, ...], margin: int, strip: int | None) -> Raster:
+    """The layout of planes of the given shapes, in strips of `strip` positions.
+
+    Strips never cross from one plane to the next. None: one strip per plane, of the plane's length.
+    """
+    begins, strips, position = [], [], 0
     for plane, (*frames, rows, columns) in enumerate(shapes):
         pitch = columns + margin
         begin = position + margin * pitch + margin
         height = math.prod(frames) * (rows + margin) - margin  # rows of all frames together
-        count = -(-height * pitch // strip)
+        length = strip or height * pitch
+        count = -(-height * pitch // length)
+        row, column = np.divmod(np.arange(count * length), pitch)
+        valid = (column < columns) & (row % (rows + margin) < rows) & (row < height)
+        strips.append(
+            Strips(
+                length,
+                begin + length * np.arange(count, dtype=np.int32),
+                np.full(count, pitch, np.int32),
+                np.full(count, plane, np.int32),
+                valid.reshape(count, length).astype(np.float32),
+            )
+        )
         begins.append(begin)
-        starts += [begin + i * strip for i in range(count)]
-        pitches += [pitch] * count
-        planes += [plane] * count
-        inside = np.arange(count * strip)
-        row, column = np.divmod(inside, pitch)
-        valid.append((column < columns) & (row % (rows + margin) < rows) & (row < height))
         # Neighbors below the last row are read by nobody with a causal context, but a full
         # neighborhood (the one of another plane) reaches them.
-        position = begin + count * strip + margin * pitch + margin
-    return Raster(
-        shapes,
-        margin,
-        position,
-        tuple(begins),
-        strip,
-        np.asarray(starts, np.int32),
-        np.asarray(pitches, np.int32),
-        np.asarray(planes, np.int32),
-        np.concatenate(valid).reshape(-1, strip).astype(np.float32),
-    )
+        position = begin + count * length + margin * pitch + margin
+    if strip is not None:
+        _, *arrays = zip(*strips, strict=True)
+        strips = [Strips(strip, *map(np.concatenate, arrays))]
+    return Raster(shapes, margin, position, tuple(begins), tuple(strips))
 
 
 def to_raster(planes: list[jax.Array], layout: Raster) -> jax.Array:

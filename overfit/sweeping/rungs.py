@@ -28,7 +28,7 @@ from overfit.fitting.groups import (
     run_group,
     start,
 )
-from overfit.fitting.memory import at_once
+from overfit.fitting.memory import at_once, rounds
 from overfit.fitting.run import Run
 from overfit.io.atomic import atomic_write
 from overfit.io.clip import Clip
@@ -98,9 +98,8 @@ def advance(field: Field, keys: Sequence[str], rung: Rung) -> dict[str, float]:
             alike = one.signal.shape, architecture(one.config), one.base is None
             batches.setdefault(alike, []).append(key)
     for (shape, *_), batch in batches.items():
-        size = at_once(math.prod(shape[1:]))
-        for first in range(0, len(batch), size):
-            _run_batch(field, batch[first : first + size], rung)
+        for some in rounds(batch, at_once(math.prod(shape[1:]))):
+            _run_batch(field, some, rung)
     costs = {}
     for key in keys:
         record = field.rungs.done[_rung_key(key, rung)]
@@ -121,7 +120,7 @@ def _is_done(field: Field, key: str, rung: Rung) -> bool:
     return intact(done["file"], field.folder)
 
 
-def _run_batch(field: Field, keys: list[str], rung: Rung) -> None:
+def _run_batch(field: Field, keys: Sequence[str], rung: Rung) -> None:
     """Runs candidates of one architecture on to a rung, and records what they are there."""
     first = field.candidates[keys[0]].job
     goal = "to the end" if rung.until is None else f"to step {rung.until}"
@@ -150,7 +149,7 @@ def _only(finished: Run, i: int) -> Run:
     )
 
 
-def _compare(field: Field, keys: list[str], rung: Rung, group: Group, finished: Run) -> None:
+def _compare(field: Field, keys: Sequence[str], rung: Rung, group: Group, finished: Run) -> None:
     """Records the costs of fits at a rung, by their loss.
 
     The latents are rounded for it, as in the file: the loss of a step of stage 1 also has that

@@ -112,3 +112,9 @@ def test_arguments_are_checked(arguments, said):
 def test_rgb_is_refused():
     with pytest.raises(UserError, match="4:2:0"):
         base_stream.encode(Clip((np.zeros((1, 16, 16, 3), np.uint8),), Fraction(25)), 30)
+
+
+def test_frames_are_told_as_they_are_coded():
+    told = []
+    base_stream.encode(panned(6, 128, 128), 30, speed="veryfast", progress=told.append)
+    assert told == [1, 2, 3, 4, 5, 6]

@@ -207,10 +207,14 @@ def some_planes(seed):
     return [normal(seed + i, *shape) for i, shape in enumerate(PLANES)]
 
 
+@pytest.mark.parametrize("offsets", [(CAUSAL,), (CAUSAL, FULL)], ids=["own", "own and other"])
 @pytest.mark.parametrize(
-    "offsets, strip", [((CAUSAL,), 1024), ((CAUSAL, FULL), 16)], ids=["own", "own and other"]
+    "backend, strip", [("cpu", 1024), ("cpu", 16), ("gpu", None)], ids=["long", "short", "gpu"]
 )
-def test_neighborhood_sum_sees_each_position_with_its_neighbors(offsets, strip):
+def test_neighborhood_sum_sees_each_position_with_its_neighbors(
+    offsets, backend, strip, monkeypatch
+):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     sources = tuple(some_planes(10 * s) for s in range(len(offsets)))
     weights = cost_weights(sum(map(len, offsets)))
     agree(

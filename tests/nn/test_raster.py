@@ -13,7 +13,7 @@ SHAPES = st.tuples(SIDES, SIDES) | st.tuples(st.integers(1, 3), SIDES, SIDES)
 LAYOUTS = st.tuples(
     st.lists(SHAPES, min_size=1, max_size=4).map(tuple),
     st.integers(1, 4),
-    st.integers(1, 40),
+    st.integers(1, 40) | st.none(),
 )
 
 
@@ -73,15 +73,15 @@ def test_every_neighbor_is_a_constant_offset_away(parameters):
 @settings(deadline=None)
 @given(LAYOUTS)
 def test_strips_visit_every_value_once_and_know_its_plane(parameters):
-    shapes, margin, strip = parameters
+    shapes, margin, _ = parameters
     layout, planes = raster(*parameters), numbered(shapes)
     flat, seen = stored(planes, layout), []
-    for i, start in enumerate(layout.starts):
-        values = flat[start : start + strip][layout.valid[i] == 1]
-        plane = planes[layout.planes[i]]
-        assert np.isin(values, plane).all()
-        assert layout.pitches[i] == plane.shape[-1] + margin
-        seen.append(values)
+    for strips in layout.loops:
+        for start, pitch, plane, valid in zip(*strips[1:], strict=True):
+            values = flat[start : start + strips.length][valid == 1]
+            assert np.isin(values, planes[plane]).all()
+            assert pitch == planes[plane].shape[-1] + margin
+            seen.append(values)
     np.testing.assert_array_equal(np.concatenate(seen), np.concatenate([p.ravel() for p in planes]))
 
 
@@ -90,9 +90,15 @@ def test_strips_visit_every_value_once_and_know_its_plane(parameters):
 def test_no_strip_reads_beyond_the_array(parameters):
     # JAX would silently read somewhere else instead.
     layout = raster(*parameters)
-    reach = layout.margin * layout.pitches + layout.margin
-    assert (layout.starts - reach >= 0).all()
-    assert (layout.starts + layout.strip + reach <= layout.size).all()
+    for strips in layout.loops:
+        reach = layout.margin * strips.pitches + layout.margin
+        assert (strips.starts - reach >= 0).all()
+        assert (strips.starts + strips.length + reach <= layout.size).all()
+
+
+def test_a_strip_is_as_long_as_its_plane_where_no_length_is_given():
+    layout = raster(((2, 3, 4), (2, 2)), 1, None)
+    assert [strips.length for strips in layout.loops] == [(3 + 1 + 3) * 5, 2 * 3]
 
 
 def test_larger_planes_are_seen_from_below_and_to_the_right():

@@ -191,7 +191,7 @@ def laplace_parameters(weights, taps, grid, config: C3Config):
     if entropy.per_grid == "separate":
         weights = {name: array[grid] for name, array in weights.items()}
     depth = len(entropy.widths) + 1
-    x = q_step * taps
+    weights, x = weights | {"w0": q_step * weights["w0"]}, taps  # many more taps than weights
     for i in range(depth):
         x = primitives.linear(weights[f"w{i}"], weights[f"b{i}"], x)
         if i < depth - 1:
@@ -211,10 +211,8 @@ def context_layout(shapes, config: C3Config) -> Raster:
     margin = max(entropy.context, entropy.previous, frame, 1)
     *rows, columns = shapes[0]
     positions = math.prod(rows) * (columns + margin)
-    if jax.default_backend() != "cpu":
-        # Grids are a quarter of each other: sixteen strips in the largest waste little in the rest.
-        positions = -(-positions // 16)
-    return raster(shapes, margin, primitives.strip_length(positions))
+    strip = primitives.strip_length(positions) if jax.default_backend() == "cpu" else None
+    return raster(shapes, margin, strip)
 
 
 def latent_bits(weights, latents_in_bins, shapes, config: C3Config, masks=None):

@@ -6,7 +6,7 @@ function, so that they agree to the last bit.
 
 import itertools
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -95,7 +95,9 @@ def smaller(clip: Clip, config: Config) -> Clip:
     return Clip(result, clip.fps)
 
 
-def encode_base(clip: Clip, qp: int, config: Config) -> Base:
+def encode_base(
+    clip: Clip, qp: int, config: Config, progress: Callable[[int], None] = lambda coded: None
+) -> Base:
     """Codes the clip's base at the quantizer qp + config.base.qp_offset.
 
     Raises:
@@ -122,6 +124,7 @@ def encode_base(clip: Clip, qp: int, config: Config) -> Base:
         config.base.speed,
         config.base.tune,
         bframes=config.latency == "offline",
+        progress=progress,
     )
     return Base(stream, blocks)
 
