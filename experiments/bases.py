@@ -7,8 +7,8 @@ On an accelerator `--at-once` fits all that is alike in one program, and process
 files meanwhile.
 `crops-N`: the twelve Kodak images of the development set, 256x256, at N steps of stage 1;
 `parity-2000`: two of them at the lambda and steps that Cool-chic 5.0.1 was measured at; `seeds-N`:
-three seeds on two crops; `catch-N`: these without a base, at so many steps that they might catch
-up; `kodak-N`: whole images; `clic-N`: 512x512 crops of CLIC images. Cost is MSE (pixels in 0..1) +
+three seeds on two crops; `catch-N`: these at so many steps that random networks might catch up;
+`kodak-N`: whole images; `clic-N`: 512x512 crops of CLIC images. Cost is MSE (pixels in 0..1) +
 lambda * bpp of the whole file. BD-rates are per image, over the lambdas that are there (two or
 more), of the base against none. Nothing here was seen in training.
 """
@@ -78,14 +78,13 @@ def jobs_of(part: str, kodak: str, clic: str, output: Path, preset: str) -> list
     if kind in ("parity", "seeds", "catch"):
         names, lmbdas = PARITY, (1e-3,)
         seeds = (0, 1, 2) if kind == "seeds" else seeds
-    arms = ("none",) if kind == "catch" else ARMS
     found = find_all([folder], names)
     if names:
         found.sort(key=lambda instance: names.index(instance.name))
     listed = []
     for instance in found:
         for seed in seeds:
-            plans = [Plan((preset,), lmbdas, steps=int(steps), seed=seed, base=arm) for arm in arms]
+            plans = [Plan((preset,), lmbdas, steps=int(steps), seed=seed, base=arm) for arm in ARMS]
             pairs = zip(*(jobs([instance], plan) for plan in plans), strict=True)
             # The files of seeds and of crops lie apart.
             place = f"files/{Path(folder).name}/seed{seed}/"

@@ -26,6 +26,7 @@ import common  # noqa: E402
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
+from stat_ssf_bases import step_macs  # noqa: E402
 
 from overfit import method, settings  # noqa: E402
 from overfit.bases import library  # noqa: E402
@@ -57,16 +58,6 @@ def cpu_seconds(function, *arguments) -> float:
     begin = time.process_time()
     jax.block_until_ready(function(*arguments))
     return time.process_time() - begin
-
-
-def step_macs(frames: int, pixels: int, config) -> float:
-    """Of a step on a window: forward, and twice as many backward."""
-    macs, parts = complexity.frame_macs(config), architecture.parts(config)
-    intra = macs["intra"] + complexity.encoder("intra", config)
-    predicted = macs["predicted"] + sum(
-        complexity.encoder(p, config) for p in parts if p != "intra"
-    )
-    return 3 * pixels * (intra + (frames - 1) * predicted)
 
 
 def bench_gradients(base: Base, clip: Clip) -> dict:

@@ -14,8 +14,7 @@ million pixels and more: the kilobytes of networks weigh far more here. The part
               --adaptive-lmbdas takes fewer)
 
 All rates are those of files that were decoded again. What is done is found in --output and not done
-again; the results are saved after every part, and of clips that are not in --only they stay as they
-are.
+again; the results are saved after every part, and those of other clips and lambdas stay.
 """
 
 import argparse
@@ -118,6 +117,23 @@ def bd_rates(anchors: list[dict], lines: list[dict], labels=ANCHORS) -> dict:
     return found
 
 
+def place_of(line: dict) -> tuple:
+    """(clip, lambda or quantizer, label if it has one) of a record or a line of a sweep."""
+    (value,) = line["setting"].values() if "setting" in line else [line["lmbda"]]
+    return line["name"], value, line.get("label")
+
+
+def against_default(curves: list[dict], lines: list[dict]) -> dict:
+    """BD-rates of the lines against the default preset at the same lambdas.
+
+    A curve of fewer lambdas lies elsewhere even where the points are the same.
+    """
+
+    at_both = {place_of(line)[:2] for line in lines}
+    default = [line | {"label": PRESET} for line in curves if place_of(line)[:2] in at_both]
+    return bd_rates(default, lines, (PRESET,))
+
+
 def heat_map(instance, steps: int, path: Path) -> None:
     """The mean weight magnitudes of the search for the masks of three grids, side by side (PNG)."""
     options = Options(preset="c3-uvg-masked", steps=steps, set={"start.mask_steps": steps})
@@ -165,8 +181,8 @@ def main() -> None:
         common.save("c3_video", results, settings=settings)
 
     def save_lines(part: str, lines: list[dict]) -> None:
-        done = {line["name"] for line in lines}
-        save(part, [line for line in results.get(part, []) if line["name"] not in done] + lines)
+        done = set(map(place_of, lines))
+        save(part, [line for line in results.get(part, []) if place_of(line) not in done] + lines)
 
     moving = [one for one in instances if one.name in MOVING]
     if "curves" in arguments.parts:
@@ -199,14 +215,7 @@ def main() -> None:
             at = arguments.adaptive_lmbdas or lmbdas
             adaptive += swept([instance], place, "halving", *budget, at)
             save_lines("adaptive", adaptive)
-        # A curve of fewer lambdas lies elsewhere even where the points are the same.
-        at_both = {(line["name"], line["lmbda"]) for line in results["adaptive"]}
-        default = [
-            line | {"label": PRESET}
-            for line in results.get("curves", [])
-            if (line["name"], line["setting"]["lmbda"]) in at_both
-        ]
-        save("bd_rates_adaptive", bd_rates(default, results["adaptive"], (PRESET,)))
+        save("bd_rates_adaptive", against_default(results.get("curves", []), results["adaptive"]))
 
 
 def _every_setting(folder: Path) -> list[dict]:

@@ -24,7 +24,14 @@ import time
 from pathlib import Path
 
 import common
-from c3_video import ANCHORS, CLIPS, PRESET, bd_rates, crops, evaluated
+from c3_video import (
+    ANCHORS,
+    CLIPS,
+    PRESET,
+    bd_rates,
+    crops,
+    evaluated,
+)
 
 from overfit.commands.common import prepare_jax
 from overfit.evaluation import Plan as Evaluation

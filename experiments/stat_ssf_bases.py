@@ -50,14 +50,19 @@ def product_macs() -> float:
     return PRODUCTS * side**3 / (time.perf_counter() - began)
 
 
-def step_macs(config) -> float:
-    """Of a training step: three times those of its forward pass."""
-    macs, training = complexity.frame_macs(config), config.training
+def step_macs(frames: int, pixels: int, config) -> float:
+    """Of a step on so many frames of so many pixels: forward, and twice as many backward."""
+    macs = complexity.frame_macs(config)
     encoders = {part: complexity.encoder(part, config) for part in parts(config)}
     intra = macs["intra"] + encoders.pop("intra")
     predicted = macs["predicted"] + sum(encoders.values())
-    pixels = training.batch * training.crop**2
-    return 3 * pixels * (intra + (training.frames - 1) * predicted)
+    return 3 * pixels * (intra + (frames - 1) * predicted)
+
+
+def training_macs(config) -> float:
+    """Of a step of training."""
+    training = config.training
+    return step_macs(training.frames, training.batch * training.crop**2, config)
 
 
 Done = dict[str, list[float]]  # when each step of each variant was done, in seconds
@@ -136,7 +141,7 @@ def main() -> None:
         v: settings.override(PRESETS["stat-ssf-small"], plan(v, steps).set) for v in per_second
     }
     training = configs[arguments.variants[0]].training
-    macs = sum(rate * step_macs(configs[v]) for v, rate in per_second.items())
+    macs = sum(rate * training_macs(configs[v]) for v, rate in per_second.items())
     peak = product_macs()
     results = {
         "device": jax.devices()[0].device_kind,

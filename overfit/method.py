@@ -150,6 +150,8 @@ class Method(NamedTuple):
     encoder: Encoder, or None for a method whose latents start as they do without a base.
     frames(sections, base) -> iterator of the uint8 frames of a clip, each as soon as the symbols
         that it needs are decoded; None for a method without clips. Of 4:2:0 clips: y, u, v of each.
+    specialized(signal, config) -> the configuration that fits a patch of a clip: for settings that
+        follow from its content. None where there are no such.
     windows: windows(`io.clip.Clip` of RGB, seed, config) -> what one fit sees of a whole clip:
         arrays whose size does not grow with it; `quantize` gets the clip. None for other methods.
         Its params have no "latents", either, and its `frames` are tuples of one array each.
@@ -176,6 +178,7 @@ class Method(NamedTuple):
     inspect: Callable | None = None
     first_phase: Callable | None = None
     frames: Callable | None = None
+    specialized: Callable | None = None
     windows: Callable | None = None
     groups: Groups | None = None
     encoder: Encoder | None = None

@@ -137,6 +137,11 @@ class Header(NamedTuple):
     per_frame: int = 1
     places: tuple[tuple[int, int], ...] = ()
     is_420: bool = False
+    margin: tuple[int, int] = (0, 0)  # rows and columns of the canvas beyond a frame's
+    corners: tuple[tuple[int, int], ...] = ()  # of the frames on it
+
+    def canvas(self) -> tuple[int, int]:
+        return self.height + self.margin[0], self.width + self.margin[1]
 
     def octave(self, grid: int) -> int:
         return self.first_octave + grid
@@ -146,10 +151,10 @@ class Header(NamedTuple):
         return -(-self.frames >> self.octave(grid))
 
     def rows(self, grid: int) -> int:
-        return -(-self.height >> self.octave(grid))
+        return -(-self.canvas()[0] >> self.octave(grid))
 
     def columns(self, grid: int) -> int:
-        return -(-self.width >> self.octave(grid))
+        return -(-self.canvas()[1] >> self.octave(grid))
 
     def order(self) -> list[int]:
         grids = list(range(self.num_grids))
@@ -181,7 +186,7 @@ def parse_header(data: bytes) -> Header:
         nonlocal place
         require(place + count <= len(bits), "the header is too short")
         place += count
-        return int(bits[place - count : place], 2)
+        return int(bits[place - count : place] or "0", 2)
 
     channels = 3 if take(1) else 1
     num_grids, first_octave, coarse_to_fine, q = take(4), take(4), take(1), take(8)
@@ -197,8 +202,9 @@ def parse_header(data: bytes) -> Header:
     more = ()
     if is_clip:
         frame, mask, mask_grids, per_frame = take(6) - 1, take(3), take(4), take(1)
-        is_420, previous = previous == 0, -1 if previous == 0 else previous
-        require(previous < 0 and upsampling != 4 and mask_grids >= 1, "not for clips")
+        moves, samples, previous = previous + 1 >= 4, (previous + 1) % 4, -1
+        require(samples < 2 and upsampling != 4 and mask_grids >= 1, "not for clips")
+        is_420 = samples == 1
         require(not is_420 or channels == 3, "4:2:0 of one channel")
         require(frame <= 62 if mask else frame <= 6, "too wide a window")
         require(not mask or (mask <= 2 * frame + 1 and per_grid == 2), "impossible mask")
@@ -206,7 +212,17 @@ def parse_header(data: bytes) -> Header:
         places = tuple((take(7) - 63, take(7) - 63) for _ in range(masks))
         inside = all(-frame <= n <= frame + 1 - mask for place in places for n in place)
         require(inside, "a mask outside its window")
-        more = frame, mask, per_frame, places, is_420
+        margin, corners = (0, 0), ()
+        if moves:
+            margin = take(10), take(10)
+            rows, columns = height + margin[0], width + margin[1]
+            require(any(margin) and max(rows, columns) <= 1 << 14, "impossible canvas")
+            require(frames * rows * columns <= 1 << 25, "impossible canvas")
+            lengths = [n.bit_length() for n in margin]
+            corners = tuple((take(lengths[0]), take(lengths[1])) for _ in range(frames))
+            inside = all(a <= b for corner in corners for a, b in zip(corner, margin, strict=True))
+            require(inside, "a frame outside its canvas")
+        more = frame, mask, per_frame, places, is_420, margin, corners
     return Header(
         is_clip, frames, width, height, channels, num_grids, first_octave, coarse_to_fine, q,
         context, previous, ("shared", "film", "separate")[per_grid], entropy_relu,
@@ -610,7 +626,7 @@ def doubled(p: list[list[float]], k: list[list[float]], rows: int, columns: int)
 
 
 def upsampled(plane, grid: int, header: Header, arrays) -> list[list[float]]:
-    height, width = header.height, header.width
+    height, width = header.canvas()
     p = [[value * header.q / 250 for value in line] for line in plane]
     if header.upsampling == "learned":
         array = arrays["upsampling"]
@@ -633,6 +649,11 @@ def synthesize(planes, header: Header, arrays: dict[str, Array]):
         spread = [upsampled(plane, grid, header, arrays) for plane in frames]
         if header.is_clip:
             spread = along_time(spread, total, header.upsampling)
+        if header.corners:
+            spread = [
+                [line[left : left + width] for line in frame[top : top + height]]
+                for frame, (top, left) in zip(spread, header.corners, strict=True)
+            ]
         up.append(spread)
     image = [
         [[[0.0] * width for _ in range(height)] for _ in range(total)] for _ in range(channels)

@@ -42,10 +42,12 @@ def patch_fits(clip: Clip, options: Options) -> list[Fit]:
     if codec.frames is None:
         raise UserError(f"method {codec.name} cannot encode clips this way")
     _check(clip, format_of(config), patch_size(options))
-    return [
-        Fit(codec, preset, config, _signal(cut(clip, patch)), options, math.prod(patch.size))
-        for patch in patches(size_of(clip), patch_size(options))
-    ]
+    fits = []
+    for patch in patches(size_of(clip), patch_size(options)):
+        signal = _signal(cut(clip, patch))
+        own = codec.specialized(signal, config) if codec.specialized else config
+        fits.append(Fit(codec, preset, own, signal, options, math.prod(patch.size)))
+    return fits
 
 
 def format_of(config) -> str:

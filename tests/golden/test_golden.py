@@ -29,8 +29,9 @@ from overfit.metrics.psnr import psnr
 FOLDER = Path(__file__).parent
 PINS = FOLDER / "golden.json"
 PRESETS = ("c3-kodak", "c3-clic", "coolchic-v2")
-# Of masks in two patches, of one network with 3x3x3 convolutions, of a network for each grid.
-CLIPS = ("clip", "clip-shared", "clip-separate")
+# Of masks in two patches, of one network with 3x3x3 convolutions, of a network for each grid, of
+# frames on a canvas.
+CLIPS = ("clip", "clip-shared", "clip-separate", "clip-motion")
 
 
 def picture() -> np.ndarray:
@@ -188,6 +189,12 @@ def _whole_clip(name: str) -> bytes:
     return overfit.encode(moving(), preset=preset, lmbda=1e-3, steps=400, set=changes)
 
 
+def _moving_clip(name: str) -> bytes:
+    changes = {"latents.num_grids": 3, "entropy.frame": 1, "entropy.context": 2}
+    changes |= {"start.motion": 8, "synthesis.widths": (12, 12)}
+    return overfit.encode(moving(), lmbda=1e-3, steps=400, set=changes)
+
+
 def _yuv420_clip(name: str) -> bytes:
     changes = {"latents.num_grids": 3, "entropy.frame": 1, "entropy.context": 2}
     changes |= {"samples.format": "yuv420", "synthesis.widths": (12, 12)}
@@ -226,6 +233,7 @@ MAKERS = {
     "clip": _clip,
     "clip-shared": _whole_clip,
     "clip-separate": _whole_clip,
+    "clip-motion": _moving_clip,
     "clip-yuv420": _yuv420_clip,
     "based": _based,
     "groups": _groups,

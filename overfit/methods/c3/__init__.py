@@ -21,5 +21,6 @@ METHOD = Method(
     inspect=deferred("overfit.methods.c3.inspection", "inspect"),
     first_phase=deferred("overfit.methods.c3.masks", "first_phase"),
     frames=deferred(_CODEC, "frames"),
+    specialized=deferred("overfit.methods.c3.motion", "with_margin"),
     encoder=Encoder(deferred(_ANALYSIS, "moments"), deferred(_ANALYSIS, "solved")),
 )

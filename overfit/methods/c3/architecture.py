@@ -41,10 +41,12 @@ def check_rank(size: tuple[int, ...], config: C3Config) -> None:
     entropy, synthesis = config.entropy, config.synthesis
     if len(size) == 2 and config.samples.format != "rgb":
         raise UserError("images are RGB or grey: set samples.format=rgb")
-    if len(size) == 2 and (entropy.frame >= 0 or not synthesis.per_frame):
+    if len(size) == 2 and (
+        entropy.frame >= 0 or not synthesis.per_frame or any(config.latents.margin)
+    ):
         raise UserError(
-            "an image has one frame only: set entropy.frame=-1 and synthesis.per_frame=true, or "
-            "choose a preset for images"
+            "an image has one frame only: set entropy.frame=-1, synthesis.per_frame=true and "
+            "latents.margin=0,0, or choose a preset for images"
         )
     if len(size) == 3 and (entropy.previous >= 0 or synthesis.upsampling == "learned"):
         raise UserError(

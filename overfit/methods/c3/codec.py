@@ -5,9 +5,10 @@ Sections: "header" (13 bytes for two hidden layers in each network of an image),
 docs/format.md is the specification.
 """
 
+import dataclasses
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,6 +47,7 @@ class Code(NamedTuple):
     parameters: dict[str, dict[str, Quantized | Change]]  # {network: {array}}
     latents: list[np.ndarray]  # int32 [(frames,) rows, columns] per grid, finest first, in bins
     masks: latent_coding.Places = ()  # where they lie, for the finest grids
+    places: latent_coding.Places = ()  # of the frames on a canvas with a margin
 
 
 _ORDERS = ("fine_to_coarse", "coarse_to_fine")
@@ -54,6 +56,8 @@ _ACTIVATIONS = ("gelu", "relu")
 _UPSAMPLINGS = ("bilinear", "nearest", "bicubic", "lanczos3", "learned")
 _CARRIED = ("samples.format",)  # of the settings that are not those of the model
 _FORMATS = ("rgb", "yuv420")  # of a clip, in the place of `previous`
+_MOVES = 4  # added to these where the grids have a margin
+_MARGIN_BITS = 10
 _CLIP = 0, 0  # in the place of an image's size: that of a clip follows
 _MASK_ORIGIN = MAX_MASK_REACH + 1  # what a coordinate of a mask is counted from
 
@@ -68,7 +72,7 @@ def _fields(config: C3Config, channels: int, clip: bool) -> list[tuple[int, int]
         (_ORDERS.index(latents.order), 1),
         (round(latents.q_step * Q_STEP_UNITS), 8),
         (entropy.context, 3),
-        (_FORMATS.index(config.samples.format) if clip else entropy.previous + 1, 3),
+        (_samples_field(config) if clip else entropy.previous + 1, 3),
         (_PER_GRID.index(entropy.per_grid), 2),
         (_ACTIVATIONS.index(entropy.activation), 1),
         (entropy.log_scale_shift, 4),
@@ -81,6 +85,10 @@ def _fields(config: C3Config, channels: int, clip: bool) -> list[tuple[int, int]
     return fields + [(width - 1, 6) for width in entropy.widths + synthesis.widths]
 
 
+def _samples_field(config: C3Config) -> int:
+    return _FORMATS.index(config.samples.format) + _MOVES * any(config.latents.margin)
+
+
 def _clip_fields(code: Code) -> list[tuple[int, int]]:
     """Those that follow in the header of a clip."""
     entropy = code.config.entropy
@@ -90,7 +98,13 @@ def _clip_fields(code: Code) -> list[tuple[int, int]]:
         (entropy.mask_grids, 4),
         (int(code.config.synthesis.per_frame), 1),
     ]
-    return fields + [(place + _MASK_ORIGIN, 7) for mask in code.masks for place in mask]
+    fields += [(place + _MASK_ORIGIN, 7) for mask in code.masks for place in mask]
+    margin = code.config.latents.margin
+    if any(margin):
+        fields += [(more, _MARGIN_BITS) for more in margin]
+        pairs = (zip(place, margin, strict=True) for place in code.places)
+        fields += [(n, more.bit_length()) for pair in pairs for n, more in pair]
+    return fields
 
 
 def _write_header(code: Code) -> bytes:
@@ -131,9 +145,10 @@ def _is_size(*size: int) -> bool:
     return all(1 <= n <= MAX_SIDE for n in size) and math.prod(size) <= MAX_PIXELS
 
 
-def check_size(*size: int) -> None:
+def check_size(size: Sequence[int], config: C3Config) -> None:
     """Raises UserError for ((frames,) height, width) of a signal that a C3 file cannot hold."""
-    if not _is_size(*size):
+    *frames, height, width = size
+    if not _is_size(*frames, *config.latents.canvas(height, width)):
         what = "image" if len(size) == 2 else "clip"
         raise UserError(
             f"the {what} has {'x'.join(map(str, size[::-1]))} pixels; a C3 file holds up to "
@@ -166,9 +181,10 @@ def _read_header(data: bytes) -> Code:
     channels = 3 if bits.take(1) else 1
     num_grids, first_octave, order = bits.take(4), bits.take(4), bits.choose(1, _ORDERS)
     q_step = bits.take(8) / Q_STEP_UNITS
-    context, previous, form = bits.take(3), -1, "rgb"
+    context, previous, form, moves = bits.take(3), -1, "rgb", False
     if len(size) == 3:
-        form = bits.choose(3, _FORMATS)
+        moves = bool(bits.take(1))
+        form = bits.choose(2, _FORMATS)
     else:
         previous = bits.take(3) - 1
     per_grid = bits.choose(2, _PER_GRID)
@@ -203,7 +219,24 @@ def _read_header(data: bytes) -> Code:
     masks = tuple(
         (_read_place(bits, config), _read_place(bits, config)) for _ in range(num_masks(config))
     )
-    return Code(config, (channels, *size), {}, [], masks)
+    code = Code(config, (channels, *size), {}, [], masks)
+    return _with_motion(bits, code) if moves else code
+
+
+def _with_motion(bits: _Bits, code: Code) -> Code:
+    """The code with the canvas and the places of the frames on it."""
+    frames, rows, columns = code.shape[1:]
+    margin = bits.take(_MARGIN_BITS), bits.take(_MARGIN_BITS)
+    latents = dataclasses.replace(code.config.latents, margin=margin)
+    if not any(margin) or not _is_size(frames, *latents.canvas(rows, columns)):
+        raise UserError("the file's header is damaged: the canvas of its frames cannot be")
+    places = tuple(
+        (bits.take(margin[0].bit_length()), bits.take(margin[1].bit_length()))
+        for _ in range(frames)
+    )
+    if any(row > margin[0] or column > margin[1] for row, column in places):
+        raise UserError("the file's header is damaged: a frame lies outside its canvas")
+    return code._replace(config=dataclasses.replace(code.config, latents=latents), places=places)
 
 
 def _read_place(bits: _Bits, config: C3Config) -> int:
@@ -252,7 +285,7 @@ def entropy_network(parameters: dict[str, dict[str, Quantized | Change]]) -> dic
 def write(code: Code, base=None) -> dict[str, bytes]:
     """{section: bytes}, in file order. Raises UserError for a signal that is too large."""
     channels, *size = code.shape
-    check_size(*size)
+    check_size(size, code.config)
     networks, latents = laplace.Encoder(), laplace.Encoder()
     _code_parameters(networks, code.parameters, code.config, channels, base)
     shapes = code.config.latents.shapes(*size)
@@ -295,7 +328,8 @@ def reconstruct(code: Code, base=None) -> np.ndarray | Planes:
     weights = {name: array.value() for name, array in code.parameters["synthesis"].items()}
     if len(code.shape) == 4:
         known = itertools.repeat(code.latents, code.shape[1])
-        shown = [_shown(x) for x in synthesize_clip(weights, known, code.shape, code.config)]
+        clip = synthesize_clip(weights, known, code.shape, code.config, code.places)
+        shown = [_shown(x) for x in clip]
         if isinstance(shown[0], tuple):
             return tuple(np.stack(planes) for planes in zip(*shown, strict=True))
         return np.stack(shown)
@@ -318,7 +352,8 @@ def frames(sections: list[bytes], base=None) -> Iterator[np.ndarray | Planes]:
     first = next(steps)
     weights = {name: array.value() for name, array in first.parameters["synthesis"].items()}
     known = (code.latents for code in itertools.chain([first], steps))
-    return map(_shown, synthesize_clip(weights, known, first.shape, first.config))
+    shape, config, places = first.shape, first.config, first.places
+    return map(_shown, synthesize_clip(weights, known, shape, config, places))
 
 
 def describe(sections: list[bytes], base=None) -> dict:

@@ -50,6 +50,7 @@ def macs(shape: tuple[int, ...], config: C3Config) -> dict[str, float]:
     else:
         # C3's tables count one grid less than there are, also where none has full resolution.
         upsampling = (BILINEAR if len(size) == 2 else TRILINEAR) * (config.latents.num_grids - 1)
+        upsampling *= math.prod(config.latents.canvas(*size[-2:])) / math.prod(size[-2:])
     synthesis = _products(synthesis_sizes(config, channels))
     synthesis += config.synthesis.residual_layers * residual_taps(config) * channels**2
     return {

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Q_STEP_UNITS = 250  # per 1: the file carries the quantization step as q_step * 250 in a byte
+MAX_MOTION = 64  # px per frame: bounds the time of the search
+MAX_MARGIN = 1023  # of a canvas: 10 bits per direction
 MAX_MASK_REACH = 62  # of the window in which a mask lies: its place has 7 bits per direction
 
 Activation = Literal["gelu", "relu"]
@@ -26,8 +28,14 @@ class Latents:
     first_octave: int = 0  # 1 leaves the full-resolution grid out (C3-adaptive, low rates)
     q_step: float = 0.4  # bin width; smaller than 1 keeps the networks' inputs small (3.1)
     order: Literal["fine_to_coarse", "coarse_to_fine"] = "fine_to_coarse"  # of coding (A.1.4)
+    # Clips only: rows and columns that the grids cover beyond a frame's (motion.py).
+    margin: tuple[int, int] = (0, 0)
 
     def __post_init__(self):
+        if len(self.margin) != 2 or not all(0 <= n <= MAX_MARGIN for n in self.margin):
+            raise ValueError(
+                f"latents: margin must be two numbers in 0..{MAX_MARGIN}, not {self.margin}"
+            )
         if not 1 <= self.num_grids <= 15 or not 0 <= self.first_octave <= 15:
             raise ValueError("latents: num_grids must be in 1..15 and first_octave in 0..15")
         units = self.q_step * Q_STEP_UNITS
@@ -41,7 +49,13 @@ class Latents:
 
     def shapes(self, *size: int) -> tuple[tuple[int, ...], ...]:
         """((frames,) rows, columns) of each grid, finest first; size: those of the signal."""
-        return tuple(tuple(-(-n // 2**k) for n in size) for k in self.octaves())
+        *frames, rows, columns = size
+        canvas = *frames, *self.canvas(rows, columns)
+        return tuple(tuple(-(-n // 2**k) for n in canvas) for k in self.octaves())
+
+    def canvas(self, rows: int, columns: int) -> tuple[int, int]:
+        """(rows, columns) that the grids of a signal of that size cover."""
+        return rows + self.margin[0], columns + self.margin[1]
 
 
 @dataclass(frozen=True)
@@ -125,10 +139,15 @@ class Start:
 
     mean_color: bool = False  # in the last bias of the synthesis (A.4); off: zero
     mask_steps: int = 1000  # of the search for the masks' places (A.3); 0: they are centered
+    motion: int = (
+        0  # clips: the largest shift of the whole picture per frame, px; 0: not looked for
+    )
 
     def __post_init__(self):
         if self.mask_steps < 0:
             raise ValueError(f"start: mask_steps must not be negative, not {self.mask_steps}")
+        if not 0 <= self.motion <= MAX_MOTION:
+            raise ValueError(f"start: motion must be in 0..{MAX_MOTION}, not {self.motion}")
 
 
 @dataclass(frozen=True)

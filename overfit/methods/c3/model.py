@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from overfit.method import Anneal, Aux
-from overfit.methods.c3 import analysis, frame_context, samples
+from overfit.methods.c3 import analysis, frame_context, motion, samples
 from overfit.methods.c3.architecture import (
     causal_offsets,
     check_rank,
@@ -98,7 +98,7 @@ def init(key, signal, base, config: C3Config, whole_window: bool = False):
     anything is fitted.
     """
     channels, *size = samples.shape_of(signal)
-    check_size(*size)
+    check_size(size, config)
     check_rank(tuple(size), config)
     latents = jnp.zeros(sum(map(math.prod, config.latents.shapes(*size))))
     if base is not None:
@@ -123,6 +123,8 @@ def init(key, signal, base, config: C3Config, whole_window: bool = False):
     }
     if config.entropy.mask and not whole_window:
         params["masks"] = frame_context.centered(config)
+    if any(config.latents.margin):
+        params["places"] = motion.places(signal, config)
     return params
 
 
@@ -254,11 +256,34 @@ def upsampled(weights, planes: list, size: tuple[int, ...], config: C3Config):
     return jnp.stack([resized(plane, size, config.synthesis.upsampling) for plane in planes])
 
 
-def synthesize(weights, planes: list, shape, config: C3Config):
-    """Signal of `shape` in [0, 1] from latents in units of the signal (not bins)."""
+def on_frames(x: jax.Array, places, size: tuple[int, ...]) -> jax.Array:
+    """What frames show of the canvas: [grids, frames, ..] -> [grids, *size].
+
+    places: of the frames' upper left corners, [frames, 2].
+    """
+    corners = jax.lax.stop_gradient(places).astype(jnp.int32)
+    part = len(x), *size[1:]
+
+    def one(frame):
+        plane, (row, column) = frame
+        return jax.lax.dynamic_slice(plane, (0, row, column), part)
+
+    return jax.lax.map(one, (x.swapaxes(0, 1), corners)).swapaxes(0, 1)
+
+
+def synthesize(weights, planes: list, shape, config: C3Config, places=None):
+    """Signal of `shape` in [0, 1] from latents in units of the signal (not bins).
+
+    places: of the frames on the canvas, where it has a margin.
+    """
     channels, *size = shape
     synthesis = config.synthesis
-    x = upsampled(weights, planes, tuple(size), config).reshape(len(planes), -1)
+    *frames, rows, columns = size
+    canvas = *frames, *config.latents.canvas(rows, columns)
+    x = upsampled(weights, planes, canvas, config)
+    if places is not None:
+        x = on_frames(x, places, tuple(size))
+    x = x.reshape(len(planes), -1)
     depth = len(synthesis.widths) + 1
 
     def network(weights, x):
@@ -311,7 +336,8 @@ def loss(params, base, signal, key, anneal: Anneal, lmbda, config: C3Config):
     in_bins = quantized(params["latents"], shapes, key, anneal, config)
     bits = latent_bits(params["entropy"], in_bins, shapes, config, params.get("masks"))
     planes = vectors.split(config.latents.q_step * in_bins, shapes)
-    shown = samples.planes_shown(synthesize(params["synthesis"], planes, shape, config), config)
+    image = synthesize(params["synthesis"], planes, shape, config, params.get("places"))
+    shown = samples.planes_shown(image, config)
     distortion = samples.distortion(shown, samples.planes_of(signal), config)
     cost = distortion + lmbda * bits / math.prod(size)
     if base is not None:

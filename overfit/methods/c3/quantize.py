@@ -27,13 +27,13 @@ def _rates(candidates, latents_in_bins, masks, shapes, config: C3Config):
 
 
 @functools.partial(jax.jit, static_argnames=("shapes", "config"))
-def _distortions(candidates, latents_in_bins, signal, shapes, config: C3Config):
+def _distortions(candidates, latents_in_bins, signal, places, shapes, config: C3Config):
     """Of the 8-bit image under each of a stack of synthesis networks: [candidates]."""
     planes = vectors.split(config.latents.q_step * latents_in_bins, shapes)
     shape, original = samples.shape_of(signal), samples.planes_of(signal)
 
     def distortion(weights):
-        image = model.synthesize(weights, planes, shape, config)
+        image = model.synthesize(weights, planes, shape, config, places)
         shown = [jnp.round(255 * plane) / 255 for plane in samples.planes_shown(image, config)]
         return samples.distortion(tuple(shown), original, config)
 
@@ -54,13 +54,15 @@ def quantize(params, base, signal, lmbda: float, config: C3Config, search) -> Co
     channels, *size = samples.shape_of(signal)
     shapes = config.latents.shapes(*size)
     in_bins, masks = _rounded(params["latents"], shapes, config), params.get("masks")
+    places = params.get("places")
     per_bit = lmbda / math.prod(size)
 
     def rate_cost(candidates):
         return per_bit * np.asarray(_rates(candidates, in_bins, masks, shapes, config), np.float64)
 
     def distortion_cost(candidates):
-        return np.asarray(_distortions(candidates, in_bins, signal, shapes, config), np.float64)
+        found = _distortions(candidates, in_bins, signal, places, shapes, config)
+        return np.asarray(found, np.float64)
 
     costs = {"entropy": rate_cost, "synthesis": distortion_cost}
     quantized = {}
@@ -84,5 +86,9 @@ def quantize(params, base, signal, lmbda: float, config: C3Config, search) -> Co
         np.asarray(plane, np.int32)
         for plane in vectors.split(np.asarray(in_bins).astype(np.int32), shapes)
     ]
-    places = () if masks is None else tuple((int(dy), int(dx)) for dy, dx in np.asarray(masks))
-    return Code(config, (channels, *size), quantized, latents, places)
+    return Code(config, (channels, *size), quantized, latents, _integers(masks), _integers(places))
+
+
+def _integers(pairs) -> tuple[tuple[int, int], ...]:
+    """Of places that a fit keeps as floats; none for None."""
+    return () if pairs is None else tuple((int(a), int(b)) for a, b in np.asarray(pairs))

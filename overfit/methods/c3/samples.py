@@ -30,6 +30,13 @@ def planes_shown(x, config: C3Config) -> tuple:
     return y, _halved(u), _halved(v)
 
 
+def luma(signal):
+    """[frames, rows, columns] of a clip: Y, or the mean of its channels."""
+    if isinstance(signal, tuple):
+        return jnp.asarray(signal[0], jnp.float32)
+    return jnp.mean(jnp.asarray(signal, jnp.float32), axis=0)
+
+
 def mean_color(signal):
     """Mean of each channel: [channels]."""
     if isinstance(signal, tuple):

@@ -8,7 +8,7 @@ differently; the latents, which are exact, do not depend on them.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from overfit.methods.c3.latent_coding import steps
 from overfit.nn.resize import resize_matrix
 
 Planes = tuple[np.ndarray, ...]  # uint8 y, u, v of a 4:2:0 frame
+Place = tuple[int, int]  # (row, column) of a frame's upper left corner on the canvas
 _BAND = 1 << 14  # pixels whose activations are held at once, about a second-level cache
 
 
@@ -129,19 +130,21 @@ def _subsampled(x: np.ndarray) -> Planes:
 
 
 def _synthesized(
-    weights, planes: list[np.ndarray], shape, config: C3Config, layers: int
+    weights, planes: list[np.ndarray], shape, config: C3Config, layers: int, place: Place
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """(rows, float32 [channels, rows, width]) of all bands, after so many residual layers."""
     channels, height, width = shape
     synthesis, octaves = config.synthesis, config.latents.octaves()
+    canvas, (top, left) = config.latents.canvas(height, width), place
     grids = [
-        _Upsampler(plane, octave, height, width, weights, config)
+        _Upsampler(plane, octave, *canvas, weights, config)
         for plane, octave in zip(planes, octaves, strict=True)
     ]
     activate = ACTIVATIONS[synthesis.activation]
     depth = len(synthesis.widths) + 1
     for rows, around, inside in _bands(height, width, layers):
-        x = np.stack([grid.band(around.start, around.stop).ravel() for grid in grids])
+        bands = [grid.band(top + around.start, top + around.stop) for grid in grids]
+        x = np.stack([band[:, left : left + width].ravel() for band in bands])
         for i in range(depth):
             x = weights[f"w{i}"] @ x
             x += weights[f"b{i}"][:, None]
@@ -156,14 +159,16 @@ def _synthesized(
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def synthesize(weights, latents: list[np.ndarray], shape, config: C3Config) -> np.ndarray:
+def synthesize(
+    weights, latents: list[np.ndarray], shape, config: C3Config, place: Place = (0, 0)
+) -> np.ndarray:
     """uint8 [channels, height, width] from latents in bins and float32 weights.
 
     Where parameters of a damaged file overflow, pixels are arbitrary.
     """
     image = np.empty(shape, np.uint8)
     layers = config.synthesis.residual_layers
-    for rows, x in _synthesized(weights, latents, shape, config, layers):
+    for rows, x in _synthesized(weights, latents, shape, config, layers, place):
         image[:, rows] = _pixels(x)
     return image
 
@@ -172,23 +177,29 @@ def synthesize(weights, latents: list[np.ndarray], shape, config: C3Config) -> n
 
 
 def synthesize_clip(
-    weights, known: Iterator[list[np.ndarray]], shape, config: C3Config
+    weights,
+    known: Iterator[list[np.ndarray]],
+    shape,
+    config: C3Config,
+    places: Sequence[Place] = (),
 ) -> Iterator[np.ndarray | Planes]:
     """The frames of a clip, each as soon as it can be shown: uint8 [channels, height, width], or
     the planes of a 4:2:0 one.
 
     known: the latents [frames, rows, columns] in bins after every step of
     `latent_coding.code_steps`; no more steps are taken than a frame needs.
+    places: of the frames on a canvas with a margin.
     """
-    channels, _, height, width = shape
+    channels, total, height, width = shape
     is_rgb = config.samples.format == "rgb"
-    planes = _interpolated(known, shape, config)
+    size = channels, height, width
+    planes = zip(_interpolated(known, shape, config), places or [(0, 0)] * total, strict=True)
     if config.synthesis.per_frame:
         show = synthesize if is_rgb else _synthesize_planes
-        for latents in planes:
-            yield show(weights, latents, (channels, height, width), config)
+        for latents, place in planes:
+            yield show(weights, latents, size, config, place)
         return
-    frames = (_raw(weights, latents, (channels, height, width), config) for latents in planes)
+    frames = (_raw(weights, latents, size, config, place) for latents, place in planes)
     for i in range(config.synthesis.residual_layers):
         layer = weights[f"residual_w{i}"], weights[f"residual_b{i}"]
         last = i == config.synthesis.residual_layers - 1
@@ -198,10 +209,13 @@ def synthesize_clip(
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def _synthesize_planes(weights, latents: list[np.ndarray], shape, config: C3Config) -> Planes:
+def _synthesize_planes(
+    weights, latents: list[np.ndarray], shape, config: C3Config, place: Place
+) -> Planes:
     """`synthesize` of a 4:2:0 frame."""
     layers = config.synthesis.residual_layers
-    bands = [_subsampled(x) for _, x in _synthesized(weights, latents, shape, config, layers)]
+    parts = _synthesized(weights, latents, shape, config, layers, place)
+    bands = [_subsampled(x) for _, x in parts]
     return tuple(map(np.concatenate, zip(*bands, strict=True)))
 
 
@@ -228,11 +242,11 @@ def _interpolated(
         ]
 
 
-def _raw(weights, planes: list[np.ndarray], shape, config: C3Config) -> np.ndarray:
+def _raw(weights, planes: list[np.ndarray], shape, config: C3Config, place: Place) -> np.ndarray:
     """A frame before the residual layers, float32 [channels, height, width]."""
     frame = np.empty(shape, np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
-        for rows, x in _synthesized(weights, planes, shape, config, 0):
+        for rows, x in _synthesized(weights, planes, shape, config, 0, place):
             frame[:, rows] = x
     return frame
 

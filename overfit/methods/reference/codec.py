@@ -251,4 +251,5 @@ def describe(sections: list[bytes], base: Base | None = None) -> dict[str, Any]:
         "adapted": code.subset,
         "rate": code.rate / RATE_UNITS,
         "order": code.config.order,
+        "context": code.config.entropy.context,
     }

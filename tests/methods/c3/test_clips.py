@@ -43,7 +43,14 @@ FILM = settings.override(
     CLIP_PRESETS["c3-uvg-shared"],
     {"entropy.per_grid": "film", "synthesis.upsampling": "lanczos3", "entropy.widths": "5"},
 )
-CONFIGS = CLIP_PRESETS | {"3x3x3": VOLUME, "FiLM, Lanczos": FILM, "an image's settings": KODAK}
+MOVING = settings.override(CLIP_PRESETS["c3-uvg-shared"], {"latents.margin": "8,0"})
+CONFIGS = CLIP_PRESETS | {
+    "3x3x3": VOLUME,
+    "FiLM, Lanczos": FILM,
+    "an image's settings": KODAK,
+    "motion": MOVING,
+    "motion, 3x3x3": settings.override(VOLUME, {"latents.margin": "5,16"}),
+}
 PLACES = ((-5, 7), (2, -9), (29, -32))
 
 
@@ -184,7 +191,10 @@ def random_code(config: C3Config, shape, seed=0) -> Code:
         np.rint(rng.laplace(0, 1.5, plane)).astype(np.int32)
         for plane in config.latents.shapes(*shape[1:])
     ]
-    return Code(config, shape, parameters, latents, PLACES if config.entropy.mask else ())
+    margin = config.latents.margin
+    places = tuple(tuple(map(int, rng.integers(0, np.add(margin, 1)))) for _ in range(shape[1]))
+    masks = PLACES if config.entropy.mask else ()
+    return Code(config, shape, parameters, latents, masks, places if any(margin) else ())
 
 
 class Sampler:
@@ -224,7 +234,8 @@ def test_clips_come_back(name, shape):
     carried = dataclasses.replace(
         config, quantizer=KODAK.quantizer, fit=KODAK.fit, start=KODAK.start
     )
-    assert (again.config, again.shape, again.masks) == (carried, shape, code.masks)
+    assert (again.config, again.shape) == (carried, shape)
+    assert (again.masks, again.places) == (code.masks, code.places)
     for network, arrays in code.parameters.items():
         for array_name, array in arrays.items():
             assert again.parameters[network][array_name].e == array.e
@@ -253,13 +264,16 @@ def test_the_file_is_as_large_as_the_fit_estimates(name):
     assert abs(real - sum(bits.sum() for bits in spent) / 8) < 8
 
 
-@pytest.mark.parametrize("name", ["c3-uvg-masked", "3x3x3", "FiLM, Lanczos"])
+@pytest.mark.parametrize(
+    "name", ["c3-uvg-masked", "3x3x3", "FiLM, Lanczos", "motion", "motion, 3x3x3"]
+)
 def test_the_decoder_shows_what_the_fit_sees(name):
     config, shape = CONFIGS[name], (3, 5, 21, 37)
     code = random_code(config, shape, seed=4)
     weights = {n: jnp.asarray(a.value()) for n, a in code.parameters["synthesis"].items()}
     planes = [jnp.asarray(p, jnp.float32) * np.float32(config.latents.q_step) for p in code.latents]
-    clip = jit(lambda w, p: model.synthesize(w, p, shape, config))(weights, planes)
+    places = jnp.asarray(code.places, jnp.float32) if code.places else None
+    clip = jit(lambda w, p: model.synthesize(w, p, shape, config, places))(weights, planes)
     decoded = codec.reconstruct(code).transpose(3, 0, 1, 2)
     assert 10 < decoded.mean() < 245 and decoded.std() > 2
     assert np.abs(decoded / 255 - np.asarray(clip)).max() <= 0.5 / 255 + 1e-4
@@ -315,7 +329,9 @@ def test_weights_that_mean_nothing_are_refused(weights):
 
 
 @pytest.mark.parametrize(
-    "config", [CONFIGS["c3-uvg-masked"], VOLUME, YUV], ids=["3x3", "3x3x3", "4:2:0"]
+    "config",
+    [CONFIGS["c3-uvg-masked"], VOLUME, YUV, MOVING],
+    ids=["3x3", "3x3x3", "4:2:0", "motion"],
 )
 def test_bands_of_rows_join_without_a_seam(config, monkeypatch):
     code = random_code(config, (3, 3, 61, 8))
@@ -442,6 +458,19 @@ def test_masks_outside_their_window_are_refused():
     for place in (-33, 30):
         header = codec._write_header(code._replace(masks=((0, 0), (0, place), (0, 0))))
         assert "mask" in bounded([header, *MASKED[1:]])
+
+
+def test_frames_outside_their_canvas_are_refused():
+    code = random_code(MOVING, (3, 3, 9, 8))
+    sections = sections_of(code)
+    outside = code._replace(places=((0, 0), (9, 0), (8, 0)))
+    assert "canvas" in bounded([codec._write_header(outside), *sections[1:]])
+    large = settings.override(MOVING, {"latents.margin": "1023,1023"})
+    header = codec._write_header(code._replace(config=large, shape=(3, 9, 2000, 1800)))
+    assert "canvas" in bounded([header, *sections[1:]])
+    with pytest.raises(UserError, match="1800x2000x9 pixels"):
+        codec.check_size((9, 2000, 1800), large)
+    codec.check_size((9, 2000, 1800), MOVING)
 
 
 # -- Fits ------------------------------------------------------------------------------------------
