@@ -9,8 +9,8 @@ Item = TypeVar("Item")
 
 # Bytes per pixel of a fit. On CPU its state (32), a copy for checkpoints, and the signal; what
 # lies between operations (310 by XLA's analysis) is there once per device. Accelerators run fits
-# side by side: on an H100 images take 690 each, clips with 121 neighbors 1220 (docs/gpu.md). The
-# search for masks, which sees a whole window, is not measured; hence so much more.
+# side by side: on an H100 images took 690 each, clips with 121 neighbors 1220. A search for masks,
+# which sees a whole window, is not measured, nor is a canvas; hence so much more.
 _CPU, _ACCELERATOR = 100, 4000
 _CPU_MEMORY = 4e9  # bytes that a group may take on CPU, unless one fit per device takes more
 

@@ -139,9 +139,7 @@ class Start:
 
     mean_color: bool = False  # in the last bias of the synthesis (A.4); off: zero
     mask_steps: int = 1000  # of the search for the masks' places (A.3); 0: they are centered
-    motion: int = (
-        0  # clips: the largest shift of the whole picture per frame, px; 0: not looked for
-    )
+    motion: int = 0  # clips: the largest shift of the picture per frame, px; 0: not looked for
 
     def __post_init__(self):
         if self.mask_steps < 0:

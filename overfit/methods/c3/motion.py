@@ -3,8 +3,8 @@
 The grids of such a patch cover a canvas that is larger than a frame by `latents.margin`, and each
 frame shows the part of it at its own place. What moves with the picture then stays where it is in
 the grids: the frame before has it at the same position, and coarse grids, which have fewer frames,
-can hold it at all. C3's paper has nothing of the kind, and names fast motion as what it fails at
-(section 4.2).
+can hold it at all. C3's paper has nothing of the kind, and leaves clips of fast motion open (Jockey
+and ReadySetGo in its Fig. 22).
 
 Places are parameters without a gradient, as those of masks are, so that one program serves all
 patches of one size and margin.
@@ -25,7 +25,7 @@ from overfit.methods.c3.config import C3Config
 _MARGIN_STEP = 8
 _LARGEST_CANVAS = 2.0  # times a frame
 # Of the difference of frames what may be left: on crops of 7 frames of 128x128 px a canvas gained
-# where a half was (foreman), and lost where 0.74 were (park_joy).
+# where 0.59 were (foreman), and lost where 0.74 were (park_joy): experiments/c3_motion.py.
 _WORTHWHILE = 2 / 3
 _LEAST_OVERLAP = 0.25  # of a frame, of two that are compared
 
@@ -79,7 +79,7 @@ def shifts(luma: jax.Array, reach: int) -> tuple[jax.Array, jax.Array]:
 def _places(luma: jax.Array, reach: int) -> tuple[jax.Array, jax.Array]:
     """(of each frame's upper left corner on the smallest canvas, int32 [frames, (row, column)];
     what is left of the difference of frames)."""
-    if len(luma) == 1 or min(luma.shape[1:]) < 2:
+    if len(luma) == 1 or min(luma.shape[1:]) < 2 or reach == 0:
         return jnp.zeros((len(luma), 2), jnp.int32), jnp.ones(())
     found, left = shifts(luma, reach)
     places = -jnp.cumsum(jnp.concatenate([jnp.zeros((1, 2), jnp.int32), found]), axis=0)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import overfit
 from overfit import settings
 from overfit.errors import UserError
 from overfit.methods.c3 import model, motion
@@ -72,3 +73,18 @@ def test_each_frame_shows_its_part_of_the_canvas():
 def test_margins_that_no_file_can_hold_are_refused(margin):
     with pytest.raises(UserError, match="margin"):
         config_with(latents__margin=margin)
+
+
+def test_what_moves_as_a_whole_costs_less_on_a_canvas():
+    frames = np.moveaxis(seen(PATH), 0, -1)
+    small = {"latents.num_grids": 2, "entropy.widths": "6", "synthesis.widths": "8"}
+    small |= {"entropy.frame": 1, "entropy.context": 1}
+    costs, margins = [], []
+    for reach in (0, 16):
+        file = overfit.encode(frames, lmbda=2e-3, steps=150, set=small | {"start.motion": reach})
+        shown = overfit.decode(file)
+        error = np.mean(((shown.astype(float) - frames) / 255) ** 2)
+        costs.append(error + 2e-3 * 8 * len(file) / frames[..., 0].size)
+        margins.append(overfit.info(file)["settings"]["latents.margin"])
+    assert margins == [(0, 0), (8, 16)]
+    assert costs[1] < 0.95 * costs[0]
