@@ -19,7 +19,7 @@ from overfit import settings
 from overfit.commands.common import prepare_jax
 from overfit.evaluation import Plan
 from overfit.io.clips import load_clip
-from overfit.methods.c3 import motion
+from overfit.methods.c3 import motion, samples
 from overfit.methods.c3.config import CLIP_PRESETS
 
 REACH = 32  # px per frame
@@ -45,7 +45,7 @@ def main() -> None:
         signal = np.moveaxis(load_clip(one.path).planes[0], -1, 0)
         found = {
             "margin": motion.with_margin(signal, looking).latents.margin,
-            "difference_left": float(motion.shifts(motion.samples.luma(signal), REACH)[1]),
+            "difference_left": float(motion.shifts(samples.luma(signal), REACH)[1]),
             "command": common.command(),
         }
         if any(found["margin"]):

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from overfit.nn.raster import Raster
+from overfit.nn.raster import Raster, Strips
 
 # Positions per strip on CPU. 24 to 27 rows of 1024 float32 stay in the first two cache levels with
 # the activations of two layers; longer strips are slower, shorter ones pay for their loop.
@@ -253,26 +253,25 @@ def neighborhood_sum(
 def _over_strips(body: Callable, carry, layout: Raster):
     """The last carry of body(carry, (start, pitch, plane, valid)) over this device's strips."""
     for strips in layout.loops:
-        arrays = (strips.starts, strips.pitches, strips.planes, strips.valid)
         if len(strips.starts) == 1 and _parts == 1:
-            *where, valid = (array[0] for array in arrays)
+            *where, valid = (array[0] for array in strips)
             carry = body(carry, (*map(int, where), valid))
         else:
-            own = _own_strips(*arrays)
+            own = _own_strips(strips)
             carry = lax.scan(lambda carry, strip: (body(carry, strip), None), carry, own)[0]
     return carry
 
 
-def _own_strips(*arrays: np.ndarray):
-    """Those arrays, which describe the strips, for the strips of this device; the last is valid."""
-    count, share, first = _share(len(arrays[0]))
-    strips = []
-    for array in arrays:
+def _own_strips(strips: Strips):
+    """The arrays that describe this device's strips, to scan over."""
+    count, share, first = _share(len(strips.starts))
+    own = []
+    for array in strips:
         # Strips that round the count up are copies of the last one, with no valid positions.
         extra = np.repeat(array[-1:], count - len(array), axis=0)
-        extra = extra if array is not arrays[-1] else np.zeros_like(extra)
-        strips.append(lax.dynamic_slice_in_dim(np.concatenate([array, extra]), first, share))
-    return tuple(strips)
+        extra = extra if array is not strips.valid else np.zeros_like(extra)
+        own.append(lax.dynamic_slice_in_dim(np.concatenate([array, extra]), first, share))
+    return tuple(own)
 
 
 def _pieces(offsets: tuple[Offsets, ...]):

@@ -23,7 +23,6 @@ Shape = tuple[int, ...]  # (rows, columns), or (frames, rows, columns)
 class Strips(NamedTuple):
     """Strips of one length, which one loop visits; indices are positions in the 1-D array."""
 
-    length: int  # positions in a strip
     starts: np.ndarray  # [strips] int32: index of each strip's first position
     pitches: np.ndarray  # [strips] int32: row pitch of the plane that the strip lies in
     planes: np.ndarray  # [strips] int32: which plane that is
@@ -57,7 +56,6 @@ def raster(shapes: tuple[Shape, ...], margin: int, strip: int | None) -> Raster:
         valid = (column < columns) & (row % (rows + margin) < rows) & (row < height)
         strips.append(
             Strips(
-                length,
                 begin + length * np.arange(count, dtype=np.int32),
                 np.full(count, pitch, np.int32),
                 np.full(count, plane, np.int32),
@@ -69,8 +67,7 @@ def raster(shapes: tuple[Shape, ...], margin: int, strip: int | None) -> Raster:
         # neighborhood (the one of another plane) reaches them.
         position = begin + count * length + margin * pitch + margin
     if strip is not None:
-        _, *arrays = zip(*strips, strict=True)
-        strips = [Strips(strip, *map(np.concatenate, arrays))]
+        strips = [Strips(*map(np.concatenate, zip(*strips, strict=True)))]
     return Raster(shapes, margin, position, tuple(begins), tuple(strips))
 
 

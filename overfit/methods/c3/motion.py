@@ -101,6 +101,7 @@ def _extent(signal, reach: int):
 def with_margin(signal, config: C3Config) -> C3Config:
     """The configuration with the margin that the motion of a clip asks for, if it looks for any.
 
+    Sizes are part of a program, and so found before it; places are data, which `init` finds again.
     There is none where the canvas would be too large, or frames would still differ; a margin that
     the settings name stays.
     signal: uint8 [channels, frames, rows, columns], or y, u, v of a 4:2:0 clip.
