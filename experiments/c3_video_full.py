@@ -5,14 +5,15 @@
 The parts:
 
     anchors  x264 and x265 of the same frames
-    curves   the default preset at four lambdas. Fits of one clip share a program on an accelerator
+    curves   the default preset at four lambdas, from random networks or from a base. Fits of one
+             clip share a program on an accelerator
     memory   the command line encodes and decodes BasketballPass, cut into patches by the rule of
              the paper, each in a process of its own whose peak of memory is measured, at so few
              steps that only this can be seen (--memory-steps)
 
 Of bunny it is the central 256x256 pixels. All rates are those of files that were decoded again.
-What is done is found in --output and not done again; results are saved after every part, and of
-clips that are not in --only they stay as they are.
+What is done is found in --output and not done again; results are saved after every part, and lines
+of other clips, lambdas, steps and bases stay as they are.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from c3_video import (
     bd_rates,
     crops,
     evaluated,
+    place_of,
 )
 
 from overfit.commands.common import prepare_jax
@@ -89,6 +91,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--lmbdas", type=float, nargs="+", default=LMBDAS)
     parser.add_argument("--patch", type=parse_size, default=(24, 512, 512), help="of curves")
+    parser.add_argument("--base", default="none", help="of curves, as for encode")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--memory-steps", type=int, default=100)
     parser.add_argument("--output", default="runs/c3_video_full", help="of the files")
@@ -96,25 +99,34 @@ def main() -> None:
     prepare_jax()
     output = Path(arguments.output)
     workers = Workers(count=arguments.workers)
-    settings = {"steps": arguments.steps, "lmbdas": list(arguments.lmbdas), "crops": CROPS}
-    settings |= {"patch": list(arguments.patch), "preset": PRESET}
+    settings = {"crops": CROPS, "preset": PRESET}
     results = common.stored("c3_video_full", settings)
 
     def save(part: str, result) -> None:
         results[part] = result
-        results.setdefault("commands", {})[part] = common.command()
+        commands = results.setdefault("commands", {}).setdefault(part, [])
+        if common.command() not in commands:
+            commands.append(common.command())
         common.save("c3_video_full", results, settings=settings)
 
     instances = crops(arguments.folder, output, arguments.only, None, CROPS)
     lmbdas = tuple(arguments.lmbdas)
-    fits = Evaluation((PRESET,), lmbdas, steps=arguments.steps, patch=arguments.patch)
+    fits = Evaluation(
+        (PRESET,), lmbdas, steps=arguments.steps, patch=arguments.patch, base=arguments.base
+    )
     for part, plan in (("anchors", Evaluation(ANCHORS)), ("curves", fits)):
         for instance in instances if part in arguments.parts else []:
             lines = evaluated([instance], output / part, plan, MORE, workers)
-            others = [line for line in results.get(part, []) if line["name"] != instance.name]
+            done = set(map(place_of, lines))
+            others = [line for line in results.get(part, []) if place_of(line) not in done]
             save(part, others + lines)
-    if results.get("anchors") and results.get("curves"):
-        save("bd_rates", bd_rates(results["anchors"], results["curves"]))
+    curves = results.get("curves", [])
+    if results.get("anchors") and curves:
+        found = {}
+        for label in dict.fromkeys(line["label"] for line in curves):
+            same = [line for line in curves if line["label"] == label]
+            found[label] = bd_rates(results["anchors"], same)
+        save("bd_rates", found)
     if "memory" in arguments.parts:
         path = Path(arguments.folder) / CLIPS["BasketballPass"]
         save("memory", by_the_command_line(path, arguments.memory_steps, output / "memory"))

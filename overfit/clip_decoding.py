@@ -1,6 +1,7 @@
 """From the .ovf file of a clip back to frames, as many as are asked for. No JAX."""
 
 import collections
+import functools
 import itertools
 import math
 import os
@@ -10,6 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from overfit import method
+from overfit.bases import library
 from overfit.coding import clip_container
 from overfit.errors import UserError
 from overfit.io.clip import ClipShape
@@ -33,6 +35,14 @@ def shape_of(head: clip_container.Head) -> ClipShape:
     return ClipShape(head.format, *head.size, head.fps)
 
 
+def _bases(head: clip_container.Head) -> Callable[[bytes], Any]:
+    """What gives the base that a patch needs, by the bytes that name it; None where these are none.
+
+    It raises UserError where the base is not here.
+    """
+    return functools.cache(lambda name: library.needed(name, head.method) if name else None)
+
+
 def decode_frames(
     file: BinaryIO,
     start: int = 0,
@@ -51,7 +61,8 @@ def decode_frames(
         a damaged patch is an error.
 
     Raises:
-      UserError: the head or a patch is damaged, or the frames are not those of a clip.
+      UserError: the head or a patch is damaged, the base of a patch is not here, or the frames are
+        not those of a clip.
     """
     reader = opened(file)
     head = reader.head
@@ -60,13 +71,14 @@ def decode_frames(
         raise UserError(
             f"there are no frames {start}:{stop} in a clip of {head.size[0]} frames; the first is 0"
         )
+    bases = _bases(head)
     numbered = enumerate(patches(head.size, head.patch))
     for first, slab in itertools.groupby(numbered, key=lambda item: item[1].start[0]):
         slab = list(slab)
         end = first + slab[0][1].size[0]
         if first >= stop or end <= start:
             continue
-        streams = [(patch, _patch_frames(reader, i, patch, lost)) for i, patch in slab]
+        streams = [(patch, _patch_frames(reader, i, patch, bases, lost)) for i, patch in slab]
         for t in range(first, min(stop, end)):
             parts = [(patch, next(stream)) for patch, stream in streams]
             if t >= start:
@@ -76,16 +88,20 @@ def decode_frames(
 def info(file: BinaryIO) -> dict[str, Any]:
     """What the file of a clip says without decoding its latents; keys of CONTRACT.md.
 
-    The settings are those of the first patch, MACs the mean over pixels.
+    The settings are those of the first patch, MACs the mean over pixels; where patches need several
+    bases, these have commas between.
     """
     reader = opened(file)
     head = reader.head
     codec = method.load(head.method)
     pixels = math.prod(head.size)
-    macs, params, bits, first = 0.0, 0, collections.Counter(), {}
+    macs, params, bits, first, needed = 0.0, 0, collections.Counter(), {}, {}
+    bases = _bases(head)
     for i, patch in enumerate(patches(head.size, head.patch)):
-        sections = reader.patch(i, len(codec.sections))
-        about = codec.describe(sections)
+        coded = reader.patch(i, len(codec.sections))
+        sections = coded.sections
+        about = codec.describe(sections, bases(coded.base))
+        needed |= {coded.base.hex(): None} if coded.base else {}
         first = first or about
         macs += about["macs_per_pixel"] * math.prod(patch.size) / pixels
         params += about["params"]
@@ -94,7 +110,7 @@ def info(file: BinaryIO) -> dict[str, Any]:
     payloads = {name: bits[name] for name in ("networks", "latents", "base_stream")}
     return {
         "method": head.method,
-        "base": None,
+        "base": ",".join(needed) or None,
         **first,
         "width": head.size[2],
         "height": head.size[1],
@@ -113,7 +129,11 @@ def info(file: BinaryIO) -> dict[str, Any]:
 
 
 def _patch_frames(
-    reader: clip_container.Reader, i: int, patch: Patch, lost: Callable[[str], None] | None
+    reader: clip_container.Reader,
+    i: int,
+    patch: Patch,
+    bases: Callable[[bytes], Any],
+    lost: Callable[[str], None] | None,
 ) -> Iterator[np.ndarray | Planes | None]:
     """The frames of a patch; None for each from where it is lost."""
     codec = method.load(reader.head.method)
@@ -121,7 +141,8 @@ def _patch_frames(
     try:
         if codec.frames is None or codec.groups is not None:
             raise UserError(f"method {codec.name} has no clips: the file is damaged")
-        for frame in codec.frames(reader.patch(i, len(codec.sections)), None):
+        coded = reader.patch(i, len(codec.sections))
+        for frame in codec.frames(coded.sections, bases(coded.base)):
             form = "yuv420" if isinstance(frame, tuple) else "rgb"
             size = (frame[0] if isinstance(frame, tuple) else frame).shape[:2]
             if form != reader.head.format:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from overfit import clip_decoding, method
+from overfit.bases import library
 from overfit.coding import clip_container, container
-from overfit.errors import UserError
 from overfit.io.clip import ClipShape
 
 _PAYLOADS = ("networks", "latents", "base_stream")
@@ -28,15 +28,7 @@ def base_of(data: bytes) -> Any:
       UserError: it is not here, or belongs to another method.
     """
     prefix = container.base_of(data)
-    if not prefix:
-        return None
-    from overfit.bases import library  # only here: most files need none
-
-    entry = library.of_file(prefix)
-    base = entry.load()
-    if base.method != container.method_of(data):
-        raise UserError(f"the file is damaged: its base '{entry.name}' is of method {base.method}")
-    return base
+    return library.needed(prefix, container.method_of(data)) if prefix else None
 
 
 def decode(data: bytes) -> Any:

@@ -26,7 +26,7 @@ ALLOWED = {
     "io": set(),
     "codecs": {"io", "metrics"},
     "decoding": {"bases", "clip_decoding", "method", "coding", "io"},
-    "clip_decoding": {"method", "coding", "io"},
+    "clip_decoding": {"bases", "method", "coding", "io"},
     "jobs": {"bases", "codecs", "decoding", "fitting", "io", "metrics", "overfit", "processes"},
     "fitting": {
         "bases", "clip_decoding", "coding", "decoding", "engine", "io", "method", "metrics",

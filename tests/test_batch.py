@@ -116,3 +116,17 @@ def test_bad_options_are_refused_at_once(pictures, tmp_path, capsys, arguments):
     assert main(["batch", str(pictures), "-o", str(tmp_path / "out"), *arguments]) == 2
     assert not (tmp_path / "out").exists()
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_clip_gets_the_preset_of_clips(tmp_path, picture):
+    for t in range(2):
+        path = tmp_path / "clips" / "still" / f"{t}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(16, 16)).save(path)
+    changes = SMALL | {"entropy.frame": 1}
+    command = ["batch", f"clips:{tmp_path / 'clips'}", "-o", str(tmp_path / "out"), *words(changes)]
+    command += ["--steps", "20", "--workers", "1", "--json", str(tmp_path / "about.json")]
+    assert main(command) == 0
+    (record,) = json.loads((tmp_path / "about.json").read_text())["results"]
+    assert record["preset"] == "c3-uvg-shared"
+    assert overfit.info((tmp_path / "out" / record["file"]).read_bytes())["frames"] == 2

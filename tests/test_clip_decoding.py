@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 
 from overfit import decoding
+from overfit.bases import library
+from overfit.bases.base import Base, pack
 from overfit.clip_decoding import decode_frames
 from overfit.coding import clip_container, container
-from overfit.coding.clip_container import Head, Reader
-from overfit.coding.parameters import quantize
+from overfit.coding.clip_container import Coded, Head, Reader
+from overfit.coding.parameters import Change, Prior, quantize
 from overfit.errors import UserError
 from overfit.io.patches import patches
 from overfit.methods.c3 import codec
 from overfit.methods.c3.architecture import parameter_shapes
 from overfit.methods.c3.config import C3Config, Entropy, Latents, Samples, Synthesis
+from overfit.settings import paths
 
 CONFIG = C3Config(
     latents=Latents(num_grids=3),
@@ -36,10 +39,16 @@ def random_code(size, seed, config=CONFIG):
     return codec.Code(config, (3, *size), parameters, latents)
 
 
+def packed(head, sections, bases=()) -> bytes:
+    """A clip's file; bases: what names those of the patches."""
+    bases = [*bases, *[b""] * (len(sections) - len(bases))]
+    return clip_container.pack(head, [Coded(*pair) for pair in zip(sections, bases, strict=True)])
+
+
 BOXES = patches(HEAD.size, HEAD.patch)
 CODES = [random_code(patch.size, i) for i, patch in enumerate(BOXES)]
 SECTIONS = [list(codec.write(code).values()) for code in CODES]
-DATA = clip_container.pack(HEAD, SECTIONS)
+DATA = packed(HEAD, SECTIONS)
 CLIP = np.empty((*HEAD.size, 3), np.uint8)
 for box, code in zip(BOXES, CODES, strict=True):
     CLIP[box.slices] = codec.reconstruct(code)
@@ -64,7 +73,7 @@ def test_a_clip_comes_back_with_its_frame_rate():
     reader = Reader(io.BytesIO(DATA))
     assert reader.head == HEAD and HEAD.count == 8
     for i, sections in enumerate(SECTIONS):
-        assert reader.patch(i, 3) == sections
+        assert reader.patch(i, 3) == Coded(sections)
     np.testing.assert_array_equal(frames(DATA), CLIP)
     overhead = len(DATA) - sum(len(section) for patch in SECTIONS for section in patch)
     assert overhead <= 8 + 20 + 8 * (2 + 4 + 3)
@@ -164,7 +173,7 @@ GOOD = (1, *HEAD.size, 30000, 1001, *HEAD.patch, *[50] * 8)
 
 @pytest.mark.parametrize(
     "i, value",
-    [(0, 5), (0, 13), (0, 17), *((i, 0) for i in range(1, 9)), *((i, 2**31) for i in (1, 2, 3))],
+    [(0, 5), (0, 13), (0, 33), *((i, 0) for i in range(1, 9)), *((i, 2**31) for i in (1, 2, 3))],
 )
 def test_forged_heads_are_refused(i, value):
     Reader(io.BytesIO(forged(GOOD)))
@@ -177,7 +186,7 @@ def test_forged_heads_are_refused(i, value):
 
 
 def test_a_patch_of_another_size_than_its_place_is_refused():
-    swapped = clip_container.pack(HEAD, [SECTIONS[1], SECTIONS[0], *SECTIONS[2:]])
+    swapped = packed(HEAD, [SECTIONS[1], SECTIONS[0], *SECTIONS[2:]])
     with pytest.raises(UserError, match="patch 1 has another size"):
         frames(swapped)
 
@@ -191,6 +200,79 @@ def test_an_image_is_no_clip_and_a_clip_no_image():
         container.method_of(DATA)
 
 
+# -- Bases -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def base(tmp_path, monkeypatch):
+    """One of CONFIG's networks, which is kept where decoders look."""
+    arrays = {
+        f"{network}/{name}": Prior(array, 40)
+        for network, members in random_code((2, 5, 6), 7).parameters.items()
+        for name, array in members.items()
+    }
+    path = tmp_path / "bases" / "mine.ovb"
+    path.parent.mkdir()
+    path.write_bytes(pack(Base("c3", paths(CONFIG), arrays, {})))
+    monkeypatch.setenv("OVERFIT_BASES", str(path.parent))
+    return library.load(path)
+
+
+def changed(code: codec.Code, base: Base) -> codec.Code:
+    """The code with its networks as changes of a base."""
+    parameters = {
+        network: {
+            name: Change(*array, base.arrays[f"{network}/{name}"])
+            for name, array in members.items()
+        }
+        for network, members in code.parameters.items()
+    }
+    return code._replace(parameters=parameters)
+
+
+@pytest.fixture
+def mixed(base):
+    """A clip of which the second and the fifth patch need the base; its codes."""
+    known, codes, sections = base.load(), list(CODES), list(SECTIONS)
+    names = [b""] * len(CODES)
+    for i in (1, 4):
+        codes[i], names[i] = changed(CODES[i], known), base.prefix
+        sections[i] = list(codec.write(codes[i], known).values())
+    return packed(HEAD, sections, names), codes
+
+
+def test_patches_with_and_without_a_base_come_back(mixed, base):
+    data, codes = mixed
+    shown = decoding.decode(data)
+    for patch, code in zip(BOXES, codes, strict=True):
+        np.testing.assert_array_equal(shown[patch.slices], codec.reconstruct(code))
+    assert decoding.info(data)["base"] == base.prefix.hex()
+    assert decoding.info(DATA)["base"] is None
+    # The head, and in every patch a length and the name or nothing.
+    assert data[9] == 16 + DATA[9] and Reader(io.BytesIO(data)).patch(0, 3) == Coded(SECTIONS[0])
+
+
+def test_a_base_that_is_not_here_is_named(mixed, base, tmp_path, monkeypatch):
+    data, _ = mixed
+    monkeypatch.setenv("OVERFIT_BASES", str(tmp_path))
+    with pytest.raises(UserError, match=f"{base.prefix.hex()}.*bases import"):
+        frames(data)
+    messages = []
+    saved = frames(data, lost=messages.append)
+    assert len(messages) == 2
+    expected = CLIP.copy()
+    for i in (1, 4):
+        expected[BOXES[i].slices] = 128
+    np.testing.assert_array_equal(saved, expected)
+
+
+@pytest.mark.parametrize("name", [b"\0", b"\0\0", b"\0" * 4])
+def test_the_name_of_a_base_has_three_bytes(name):
+    data = packed(HEAD, SECTIONS, [name])
+    with pytest.raises(UserError, match="patch 1 of 8 is damaged"):
+        Reader(io.BytesIO(data)).patch(0, 3)
+
+
 # -- 4:2:0 -----------------------------------------------------------------------------------------
 
 YUV = dataclasses.replace(CONFIG, samples=Samples("yuv420"))
@@ -198,7 +280,7 @@ YUV_HEAD = Head("c3", (4, 19, 27), Fraction(25), (3, 8, 16), "yuv420")
 YUV_BOXES = patches(YUV_HEAD.size, YUV_HEAD.patch)
 YUV_CODES = [random_code(patch.size, i, YUV) for i, patch in enumerate(YUV_BOXES)]
 YUV_SECTIONS = [list(codec.write(code).values()) for code in YUV_CODES]
-YUV_DATA = clip_container.pack(YUV_HEAD, YUV_SECTIONS)
+YUV_DATA = packed(YUV_HEAD, YUV_SECTIONS)
 
 
 def test_a_420_clip_of_odd_size_comes_back_from_its_patches():
@@ -236,7 +318,7 @@ def test_what_is_lost_of_a_420_clip_is_grey_in_all_planes():
 @pytest.mark.parametrize("head, sections", [(HEAD, YUV_SECTIONS), (YUV_HEAD, SECTIONS)])
 def test_patches_of_other_samples_than_the_clip_are_refused(head, sections):
     shape = codec.read_networks(sections[0]).shape[1:]
-    data = clip_container.pack(head._replace(size=shape, patch=shape), sections[:1])
+    data = packed(head._replace(size=shape, patch=shape), sections[:1])
     with pytest.raises(UserError, match="patch 1 has other samples"):
         list(decode_frames(io.BytesIO(data)))
 

@@ -12,7 +12,7 @@ import pytest
 
 from overfit import decoding
 from overfit.coding import clip_container, container, laplace
-from overfit.coding.clip_container import Head
+from overfit.coding.clip_container import Coded, Head
 from overfit.coding.parameters import Quantized
 from overfit.errors import UserError
 from overfit.io.patches import patches
@@ -226,7 +226,7 @@ def test_a_decoder_written_from_the_text_agrees_on_clips(name):
     sections = list(codec.write(code).values())
     size = (frames, height, width)
     head = Head("c3", size, Fraction(25, 2), size, config.samples.format)
-    clip = reference.clip(clip_container.pack(head, [sections]))
+    clip = reference.clip(clip_container.pack(head, [Coded(sections)]))
     assert (clip.size, clip.rate) == ([*size], Fraction(25, 2))
     assert clip.is_420 == ("4:2:0" in name)
     ((start, inside, parts),) = clip.patches
@@ -248,7 +248,7 @@ def test_patches_lie_where_the_text_says():
     boxes = patches(head.size, head.patch)
     codes = [random_code(config, 1, *box.size, seed=i) for i, box in enumerate(boxes)]
     sections = [list(codec.write(code).values()) for code in codes]
-    theirs = reference.clip(clip_container.pack(head, sections)).patches
+    theirs = reference.clip(clip_container.pack(head, list(map(Coded, sections)))).patches
     assert theirs == [
         ([*box.start], [*box.size], parts) for box, parts in zip(boxes, sections, strict=True)
     ]

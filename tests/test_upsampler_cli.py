@@ -208,7 +208,8 @@ def test_damaged_files_are_refused_and_leave_nothing(files, capsys, tmp_path):
         assert not target.exists()
     # A file of patches whose method has none is no way around this.
     head = clip_container.Head("upsampler", (3, 21, 27), Fraction(25), (3, 21, 27))
-    (tmp_path / "bad.ovf").write_bytes(clip_container.pack(head, [sections]))
+    patch = clip_container.Coded(sections)
+    (tmp_path / "bad.ovf").write_bytes(clip_container.pack(head, [patch]))
     assert "no clips" in refused(capsys, "decode", tmp_path / "bad.ovf", "-o", tmp_path / "frames")
     assert refused(capsys, "decode", folder / "offline.ovf", "-o", tmp_path / "a.mp4")
 

@@ -75,7 +75,9 @@ def entries() -> list[Entry]:
 
 
 # Settings that belong to the fit and not to the networks: a base serves all values of these.
-_FREE = ("fit.", "start.", "quantizer.", "base.", "training.", "group", "latency")
+_FREE = (
+    "fit.", "start.", "quantizer.", "base.", "training.", "group", "latency", "latents.margin",
+)  # fmt: skip
 
 
 def differing(base: Base, settings: dict[str, Any]) -> list[str]:
@@ -162,6 +164,19 @@ def of_file(prefix: bytes) -> Entry:
         f"the file needs the base {digits}..., which is not here; get its file from whoever made "
         "this one and say: overfit bases import FILE"
     )
+
+
+def needed(prefix: bytes, method: str) -> Base:
+    """The base that a file of that method names.
+
+    Raises:
+      UserError: it is not here, or belongs to another method.
+    """
+    entry = of_file(prefix)
+    base = entry.load()
+    if base.method != method:
+        raise UserError(f"the file is damaged: its base '{entry.name}' is of method {base.method}")
+    return base
 
 
 def add(path: str | os.PathLike[str], name: str | None = None) -> Entry:

@@ -1,9 +1,12 @@
 """The .ovf file of a clip: patches that can be read one by one, and survive each other's damage.
 
     "OVF" | version * 16 | CRC-32 of the head (4) | length of what follows of the head, a varint
-    | method, + 8 of 4:2:0 samples | frames, height, width | frame rate: numerator, denominator
-    | frames, height, width of a patch | length of every patch, as varints
+    | method, + 8 of 4:2:0 samples, + 16 with bases | frames, height, width
+    | frame rate: numerator, denominator | frames, height, width of a patch
+    | length of every patch, as varints
     | patches: CRC-32 (4), then for every section but the last its length, then the sections
+
+With bases the first section of a patch is the first 3 bytes of the identity of its own, or empty.
 
 Numbers are varints; docs/format.md specifies it. The method number 0 in the fourth byte says that
 the file is a clip.
@@ -15,6 +18,7 @@ from fractions import Fraction
 from typing import BinaryIO, NamedTuple
 
 from overfit.coding.container import (
+    BASE_BYTES,
     MAGIC,
     VERSION,
     join_sections,
@@ -27,7 +31,8 @@ from overfit.method import METHOD_IDS
 
 _FIRST = MAGIC + bytes([VERSION << 4])
 _CRC = 4  # bytes
-_YUV420 = 8  # more than the method's number: the samples are 4:2:0
+# More than the method's number: the samples are 4:2:0; patches may have bases.
+_YUV420, _WITH_BASES = 8, 16
 # They bound what a forged head can ask for.
 _MAX_FRAMES, _MAX_FRAME = 1 << 24, 1 << 26  # of a clip; pixels of a frame
 Size = tuple[int, int, int]  # frames, height, width
@@ -48,16 +53,26 @@ class Head(NamedTuple):
         return math.prod(-(-n // p) for n, p in zip(self.size, self.patch, strict=True))
 
 
+class Coded(NamedTuple):
+    """What a patch is in a file."""
+
+    sections: list[bytes]
+    base: bytes = b""  # the first BASE_BYTES of its identity, where it needs one
+
+
 def _checksum(data: bytes) -> bytes:
     return zlib.crc32(data).to_bytes(_CRC, "big")
 
 
-def pack(head: Head, patches: list[list[bytes]]) -> bytes:
-    """The whole file, from the sections of every patch, in the order of `io.patches.patches`."""
+def pack(head: Head, patches: list[Coded]) -> bytes:
+    """The whole file, from all patches in the order of `io.patches.patches`."""
     assert len(patches) == head.count
-    bodies = [_checksum(body) + body for body in map(join_sections, patches)]
+    with_bases = any(patch.base for patch in patches)
+    contents = ([patch.base] * with_bases + patch.sections for patch in patches)
+    bodies = [_checksum(body) + body for body in map(join_sections, contents)]
     rate = head.fps.numerator, head.fps.denominator
     first = METHOD_IDS[head.method] + (_YUV420 if head.format == "yuv420" else 0)
+    first += _WITH_BASES if with_bases else 0
     numbers = (first, *head.size, *rate, *head.patch, *map(len, bodies))
     rest = b"".join(map(write_varint, numbers))
     rest = write_varint(len(rest)) + rest
@@ -77,24 +92,29 @@ class Reader:
 
     def __init__(self, file: BinaryIO):
         self._file = file
-        self.head, lengths, begin = _read_head(file)
+        self.head, self._with_bases, lengths, begin = _read_head(file)
         self._begins = [begin]
         for length in lengths:
             self._begins.append(self._begins[-1] + length)
 
-    def patch(self, i: int, sections: int) -> list[bytes]:
-        """The sections of a patch; raises UserError where it is damaged or missing."""
+    def patch(self, i: int, sections: int) -> Coded:
+        """A patch, of so many sections; raises UserError where it is damaged or missing."""
         begin, end = self._begins[i], self._begins[i + 1]
         self._file.seek(begin)
         data = self._file.read(end - begin)
         checksum, body = data[:_CRC], data[_CRC:]
         if len(data) < end - begin or checksum != _checksum(body):
             raise UserError(f"patch {i + 1} of {self.head.count} is damaged or truncated")
-        return split_sections(body, 0, sections)
+        if not self._with_bases:
+            return Coded(split_sections(body, 0, sections))
+        base, *found = split_sections(body, 0, 1 + sections)
+        if len(base) not in (0, BASE_BYTES):
+            raise UserError(f"patch {i + 1} of {self.head.count} is damaged: it names no base")
+        return Coded(found, base)
 
 
-def _read_head(file: BinaryIO) -> tuple[Head, list[int], int]:
-    """(head, lengths of the patches, position of the first one)."""
+def _read_head(file: BinaryIO) -> tuple[Head, bool, list[int], int]:
+    """(head, whether patches name bases, lengths of the patches, position of the first one)."""
     file.seek(0)
     first, checksum, start = file.read(4), file.read(_CRC), file.read(5)
     if not is_clip(first):
@@ -118,7 +138,7 @@ def _read_head(file: BinaryIO) -> tuple[Head, list[int], int]:
             "has: it is damaged"
         )
     form = "yuv420" if numbers[0] & _YUV420 else "rgb"
-    name = names.get(numbers[0] ^ _YUV420 if form == "yuv420" else numbers[0])
+    name = names.get(numbers[0] & ~(_YUV420 | _WITH_BASES))
     if name is None:
         raise UserError(f"the clip is of method number {numbers[0]}, unknown to this version")
     head = Head(
@@ -130,4 +150,4 @@ def _read_head(file: BinaryIO) -> tuple[Head, list[int], int]:
     )
     if len(numbers) - 9 != head.count:
         raise UserError("the head of the file is damaged: it has another number of patches")
-    return head, numbers[9:], 4 + _CRC + len(rest)
+    return head, bool(numbers[0] & _WITH_BASES), numbers[9:], 4 + _CRC + len(rest)

@@ -32,6 +32,7 @@ def add_arguments(parser) -> None:
 def run(arguments) -> dict:
     prepare_jax()
     from overfit import settings
+    from overfit.fitting import clips, groups
     from overfit.fitting.groups import Options, configuration, steps_for
     from overfit.fitting.target import checked_target
     from overfit.io.datasets import find_all
@@ -54,14 +55,18 @@ def run(arguments) -> dict:
         "set": changes,
         "target": target,
     }
-    _, options["preset"], _ = configuration(Options(**options))
-    options = with_base(options, arguments.base)
+    instances = find_all(arguments.inputs, arguments.only)
+    fits = {}
+    for kind in {instance.kind for instance in instances}:
+        defaults = groups.DEFAULT_PRESET | (clips.DEFAULT_PRESET if kind == "video" else {})
+        _, preset, _ = configuration(Options(**options), defaults)
+        fits[kind] = with_base(options | {"preset": preset}, arguments.base)
     jobs = [
         Job(
-            instance, fit_label(options), "overfit", setting, f"{instance.name}.ovf", options,
-            arguments.crop,
+            instance, fit_label(fits[instance.kind]), "overfit", setting, f"{instance.name}.ovf",
+            fits[instance.kind], arguments.crop,
         )
-        for instance in find_all(arguments.inputs, arguments.only)
+        for instance in instances
     ]  # fmt: skip
     with watching(arguments) as watch:
         done, failures = drive(jobs, arguments.output, who, watch)

@@ -9,7 +9,9 @@ HELP = "learn a base from many images or clips"
 
 
 def add_arguments(parser) -> None:
-    parser.add_argument("inputs", nargs="+", help="images, as for evaluate, or clips")
+    parser.add_argument(
+        "inputs", nargs="+", help="images, as for evaluate, or clips: for C3 as clips:FOLDER"
+    )
     parser.add_argument("-o", "--output", required=True, metavar="BASE.ovb")
     parser.add_argument("--method", default="c3", help="default: c3")
     parser.add_argument("--preset", help="as for encode: a base is for one architecture")
@@ -21,6 +23,10 @@ def add_arguments(parser) -> None:
         "--steps", type=int, default=250, help="of stage 1 of each fit; default: 250"
     )
     parser.add_argument("--crop", type=int, default=128, metavar="PX", help="default: 128")
+    parser.add_argument(
+        "--frames", type=int, default=8, metavar="T",
+        help="of a fit of C3 for clips, or as many as the shortest clip has; default: 8",
+    )  # fmt: skip
     parser.add_argument(
         "--lmbdas", default="2e-4,2e-2", metavar="LOW,HIGH",
         help="each fit has a lambda between these; default: 2e-4,2e-2",
@@ -63,6 +69,7 @@ def run(arguments) -> dict:
         arguments.batch,
         arguments.steps,
         arguments.crop,
+        arguments.frames,
         (lmbdas[0], lmbdas[-1]),
         rate=(rate[0], rate[-1]),
         free=arguments.free,

@@ -16,12 +16,12 @@ from overfit.errors import UserError
 from overfit.fitting.files import Encoded, described, frames_quality
 from overfit.fitting.frame_groups import quality
 from overfit.fitting.groups import (
-    AUTO_BASE,
-    NO_BASE,
     Fit,
     Fitted,
     Options,
+    candidates_for,
     configuration,
+    started,
 )
 from overfit.io.clip import Clip
 from overfit.io.clips import as_rgb, as_yuv420, clip_of
@@ -34,19 +34,20 @@ def patch_fits(clip: Clip, options: Options) -> list[Fit]:
     """A fit per patch, in the order of the file.
 
     Raises:
-      UserError: bad options, a method without clips, or a clip of other samples than the settings.
+      UserError: bad options, a base that is not here or of other networks, a method without clips,
+        or a clip of other samples than the settings.
     """
-    if options.base not in (None, AUTO_BASE, NO_BASE):
-        raise UserError("bases are for images so far; give a clip --base none")
     codec, preset, config = configuration(options, DEFAULT_PRESET)
     if codec.frames is None:
         raise UserError(f"method {codec.name} cannot encode clips this way")
     _check(clip, format_of(config), patch_size(options))
+    candidates = tuple(candidates_for(options, DEFAULT_PRESET))
     fits = []
     for patch in patches(size_of(clip), patch_size(options)):
         signal = _signal(cut(clip, patch))
         own = codec.specialized(signal, config) if codec.specialized else config
-        fits.append(Fit(codec, preset, own, signal, options, math.prod(patch.size)))
+        one = Fit(codec, preset, own, signal, options, math.prod(patch.size), candidates)
+        fits.append(started(one, candidates[0]) if len(candidates) == 1 else one)
     return fits
 
 
@@ -118,7 +119,11 @@ def clip_file(clip: Clip, fits: Sequence[Fit], results: Sequence[Fitted]) -> Enc
     head = clip_container.Head(
         options.method, size_of(clip), clip.fps, patch_size(options), clip.format
     )
-    data = clip_container.pack(head, [result.coded for result in results])
+    patches = [
+        clip_container.Coded(result.coded, one.base_prefix)
+        for one, result in zip(fits, results, strict=True)
+    ]
+    data = clip_container.pack(head, patches)
     shown = clip_decoding.decode_frames(io.BytesIO(data))
     measured = _rgb_quality if clip.format == "rgb" else _yuv420_quality
     about = clip_decoding.info(io.BytesIO(data))

@@ -146,7 +146,7 @@ def checked(request: Request) -> Fit:
         raise UserError(f"method {codec.name} is for clips, and this is an image")
     planes = as_planes(request.signal)
     # Bases are learned from color images.
-    candidates = tuple(candidates_for(request.options, len(planes) == 3))
+    candidates = tuple(candidates_for(request.options, known=len(planes) == 3))
     if codec.pretraining is not None and len(candidates) != 1:
         raise UserError(
             f"method {codec.name} needs one base: give it with --base (overfit bases list tells "
@@ -156,8 +156,12 @@ def checked(request: Request) -> Fit:
     return started(one, candidates[0]) if len(candidates) == 1 else one
 
 
-def candidates_for(options: Options, known: bool = True) -> list[library.Entry]:
-    """The bases that the options name. known: whether there are shipped ones for such signals.
+def candidates_for(
+    options: Options, defaults: Mapping[str, str] = DEFAULT_PRESET, known: bool = True
+) -> list[library.Entry]:
+    """The bases that the options name.
+
+    defaults: as for `configuration`; known: whether there are shipped ones for such signals.
 
     Raises:
       UserError: one is not here.
@@ -165,14 +169,16 @@ def candidates_for(options: Options, known: bool = True) -> list[library.Entry]:
     if options.base in (None, NO_BASE):
         return []
     if options.base == AUTO_BASE:
-        entry = shipped_base(options) if known else None
+        entry = shipped_base(options, defaults) if known else None
         return [] if entry is None else [entry]
     return [library.kept(name) for name in filter(None, options.base.split(","))]
 
 
-def shipped_base(options: Options) -> library.Entry | None:
-    """The one that "auto" stands for where an image has colors, if there is any."""
-    codec, _, config = configuration(options)
+def shipped_base(
+    options: Options, defaults: Mapping[str, str] = DEFAULT_PRESET
+) -> library.Entry | None:
+    """The one that "auto" stands for where a signal has colors, if there is any."""
+    codec, _, config = configuration(options, defaults)
     return library.suited(codec.name, settings.paths(config), options.lmbda)
 
 
@@ -336,7 +342,8 @@ def first_phase(group: Group, tasks: fit.Task) -> Run | None:
         return None
     steps = jnp.full_like(tasks.schedule.steps, phase.steps)
     short = tasks.schedule._replace(steps=steps, stage2_steps=jnp.zeros_like(steps))
-    tasks = tasks._replace(schedule=short)
+    # It has networks of its own, which no base knows.
+    tasks = tasks._replace(base=None, schedule=short)
     return run_group(group, _initial(group, phase.init, tasks), tasks, "first")
 
 

@@ -13,6 +13,7 @@ class Plan(NamedTuple):
     batch: int = 8  # fits of an outer step
     steps: int = 250  # of stage 1 of each fit
     crop: int = 128  # px
+    frames: int = 8  # of clips that are fitted in patches, or as many as the shortest has
     lmbdas: tuple[float, float] = (2e-4, 2e-2)  # drawn evenly on a logarithmic scale between these
     rate: tuple[float, float] = (0.7, 0.1)  # of the outer step, at the start and at the end
     free: float = 0.6  # share of the outer steps in whose fits the networks have no rate yet

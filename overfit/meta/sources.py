@@ -8,12 +8,15 @@ import numpy as np
 
 from overfit import method
 from overfit.errors import UserError
+from overfit.fitting.clips import patch_fits, size_of
 from overfit.fitting.groups import Fit, Group, Options, Request, checked, configuration
 from overfit.io.clip import Clip
-from overfit.io.clips import as_yuv420, load_clip
+from overfit.io.clips import as_rgb, as_yuv420, load_clip
 from overfit.io.datasets import Instance
-from overfit.meta.crops import crops, large_images
+from overfit.meta.crops import crops, cut, large_images, random_part
 from overfit.meta.plan import Plan
+
+_LEAST_CLIPS = 4  # for each that is held out
 
 
 class Source(NamedTuple):
@@ -23,6 +26,19 @@ class Source(NamedTuple):
     held_out: Group | None  # fits of what no batch has
     content: list[np.ndarray]  # all data
     names: list[str]  # of the inputs
+
+
+def source_of(instances: Sequence[Instance], plan: Plan) -> Source:
+    """That of the instances: images, or clips in groups of frames or in patches.
+
+    Raises:
+      UserError: too little data that is large enough, or bad options.
+    """
+    if method.load(plan.method).groups is not None:
+        return _group_source(instances, plan)
+    if any(instance.kind == "video" for instance in instances):
+        return _patch_source(instances, plan)
+    return _image_source(instances, plan)
 
 
 def _lmbdas(plan: Plan, step: int) -> list[float]:
@@ -40,12 +56,8 @@ def _options(lmbdas: Sequence[float], plan: Plan, seed: int) -> list[Options]:
 # -- Images ----------------------------------------------------------------------------------------
 
 
-def image_source(instances: Sequence[Instance], plan: Plan) -> Source:
-    """Random crops at random scales; the first images are held out.
-
-    Raises:
-      UserError: too few images that are large enough, or bad options.
-    """
+def _image_source(instances: Sequence[Instance], plan: Plan) -> Source:
+    """Random crops at random scales; the first images are held out."""
     images = large_images(instances, plan.crop)
     held_out, images = images[: plan.held_out], images[plan.held_out :]
     if not images:
@@ -78,23 +90,77 @@ def _center(image: np.ndarray, size: int) -> np.ndarray:
     return np.ascontiguousarray(image[top : top + size, left : left + size])
 
 
-# -- Clips -----------------------------------------------------------------------------------------
+# -- Clips in patches ------------------------------------------------------------------------------
 
 
-def clip_source(instances: Sequence[Instance], plan: Plan) -> Source:
+def _patch_source(instances: Sequence[Instance], plan: Plan) -> Source:
+    """Random windows of random frames, each at a random scale; the first clips are held out.
+
+    All have one size, plan.crop px a side, and plan.frames frames, or those of the shortest clip.
+    """
+    clips = [as_rgb(load_clip(i.path)) for i in instances if i.kind == "video"]
+    _check_size(clips, plan.crop)
+    frames = min(plan.frames, *(clip.frames for clip in clips))
+    # Clips are few where images are many.
+    count = min(plan.held_out, len(clips) // _LEAST_CLIPS)
+    held_out, clips = clips[:count], clips[count:]
+
+    def group(windows: list[Clip], lmbdas: Sequence[float], seed: int) -> Group:
+        pairs = zip(windows, _options(lmbdas, plan, seed), strict=True)
+        return Group([_patch_fit(window, options) for window, options in pairs])
+
+    def batch(step: int) -> Group:
+        rng = np.random.default_rng((plan.seed, step))
+        windows = []
+        for _ in range(plan.batch):
+            clip = clips[rng.integers(len(clips))]
+            start = int(rng.integers(clip.frames - frames + 1))
+            part = random_part(clip.height, clip.width, plan.crop, rng)
+            shown = clip.planes[0][start : start + frames]
+            if rng.integers(2):
+                shown = shown[::-1]
+            window = np.stack([cut(frame, part, plan.crop) for frame in shown])
+            windows.append(Clip((window,), clip.fps))
+        return group(windows, _lmbdas(plan, step), step)
+
+    def center(clip: Clip) -> Clip:
+        shown = clip.planes[0][:frames]
+        return Clip((np.stack([_center(frame, plan.crop) for frame in shown]),), clip.fps)
+
+    lmbdas = list(np.geomspace(*plan.lmbdas, max(count, 1)))
+    return Source(
+        batch,
+        group([center(clip) for clip in held_out], lmbdas, 0) if held_out else None,
+        [clip.planes[0] for clip in held_out + clips],
+        [instance.name for instance in instances],
+    )
+
+
+def _check_size(clips: Sequence[Clip], crop: int) -> None:
+    """Raises UserError for a clip that has no room for a crop."""
+    if min(min(clip.height, clip.width) for clip in clips) < crop:
+        raise UserError(f"a clip is smaller than {crop} px; choose another --crop")
+
+
+def _patch_fit(window: Clip, options: Options) -> Fit:
+    """The one patch of a window."""
+    (one,) = patch_fits(window, options._replace(patch=size_of(window)))
+    return one
+
+
+# -- Clips in groups of frames ---------------------------------------------------------------------
+
+
+def _group_source(instances: Sequence[Instance], plan: Plan) -> Source:
     """Random windows of random frames, coded at the quantizers that go with the lambdas.
 
     All have one size, plan.crop px a side, and one length: a group's, or that of the shortest clip.
-
-    Raises:
-      UserError: no clip, one that is too small, or bad options.
     """
     codec, preset, config = configuration(Options(plan.method, plan.preset, set=plan.set))
     clips = [as_yuv420(load_clip(i.path)) for i in instances if i.kind == "video"]
     if not clips:
         raise UserError(f"method {codec.name} is trained on clips, and there are none")
-    if min(min(clip.height, clip.width) for clip in clips) < plan.crop:
-        raise UserError(f"a clip is smaller than {plan.crop} px; choose another --crop")
+    _check_size(clips, plan.crop)
     frames = min(config.group, *(clip.frames for clip in clips))
 
     @functools.lru_cache(maxsize=1)

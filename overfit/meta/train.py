@@ -25,7 +25,7 @@ from overfit.fitting.groups import Group, start, started
 from overfit.io.datasets import Instance
 from overfit.meta.plan import Plan
 from overfit.meta.reptile import Learned, outer_step
-from overfit.meta.sources import Source, clip_source, image_source
+from overfit.meta.sources import Source, source_of
 
 CENTER_BITS = 12  # fractional bits of a base's arrays
 NO_RATE = 2.0**10  # a scale so wide that changes of any sensible size cost nothing
@@ -47,15 +47,14 @@ def train(
     saved: Path | None = None,
     progress: Callable[[Progress], None] = lambda step: None,
 ) -> Base:
-    """Learns a base from images, or from clips for a method that fits groups of frames.
+    """Learns a base from images, or from clips for a method that fits these.
 
     saved: folder in which an interrupted run of the same plan on the same data is found.
 
     Raises:
       UserError: too little data that is large enough, or bad options.
     """
-    codec = method.load(plan.method)
-    source = (image_source if codec.groups is None else clip_source)(instances, plan)
+    source = source_of(instances, plan)
     learned = _first(source.batch(0), plan)
     if saved is not None:
         saved.mkdir(parents=True, exist_ok=True)
@@ -93,7 +92,8 @@ def _networks_of(group: Group) -> Callable:
     """(params, signals) of a batch -> its networks, as they are averaged."""
     learned, config = group.codec.learned, group.architecture
     if learned is None:
-        return lambda params, signals: {n: p for n, p in params.items() if n != "latents"}
+        # Beside networks there are the latents, and places that a fit finds.
+        return lambda params, signals: {n: p for n, p in params.items() if isinstance(p, dict)}
     return _of_fits(learned.of_fit, config)
 
 
@@ -189,7 +189,7 @@ def _base(learned: Learned, plan: Plan, source: Source, curve: list) -> Base:
     }
     card = {
         "trained_on": source.names,
-        "plan": plan._asdict(),
+        "plan": plan._replace(preset=one.preset)._asdict(),
         "held_out_curve": curve,
     }
     if plan.base is not None:

@@ -11,6 +11,7 @@ from overfit.methods.c3.architecture import parameter_shapes
 IDENTITIES = {
     "c3-clic-1": "ab694d36d0907a7d8578d8e0f4b6a597",
     "c3-kodak-1": "ba151cfbbab2ca4b17019c842685d972",
+    "c3-uvg-shared-1": "5f0850f8e9714d784a1498508d718ebe",
     "upsampler-klopp21": "ec263c5bc432a376a6278231527e6424",
     "reference-small-1": "dcccfb3aafda959c448a95fef648c219",
     "stat-ssf-small-1": "3b01dbe3b03bdc272d45b9bbecf83117",

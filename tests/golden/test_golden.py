@@ -21,6 +21,7 @@ from PIL import Image
 
 import overfit
 from overfit import decoding, method
+from overfit.bases import library
 from overfit.coding import clip_container
 from overfit.io.clip import Clip
 from overfit.io.clips import as_yuv420
@@ -30,8 +31,8 @@ FOLDER = Path(__file__).parent
 PINS = FOLDER / "golden.json"
 PRESETS = ("c3-kodak", "c3-clic", "coolchic-v2")
 # Of masks in two patches, of one network with 3x3x3 convolutions, of a network for each grid, of
-# frames on a canvas.
-CLIPS = ("clip", "clip-shared", "clip-separate", "clip-motion")
+# frames on a canvas, of two patches with a base.
+CLIPS = ("clip", "clip-shared", "clip-separate", "clip-motion", "clip-based")
 
 
 def picture() -> np.ndarray:
@@ -53,11 +54,15 @@ def parts(data: bytes) -> list[tuple]:
     if clip_container.is_clip(data):
         reader = clip_container.Reader(io.BytesIO(data))
         codec = method.load(reader.head.method)
-        base, files = None, [reader.patch(i, len(codec.sections)) for i in range(reader.head.count)]
+        patches = [reader.patch(i, len(codec.sections)) for i in range(reader.head.count)]
+        files = [
+            (library.needed(patch.base, codec.name) if patch.base else None, patch.sections)
+            for patch in patches
+        ]
     else:
         codec, sections = decoding.open_sections(data)
-        base, files = decoding.base_of(data), [sections]
-    return [(codec, base, sections, codec.read(sections, base)) for sections in files]
+        files = [(decoding.base_of(data), sections)]
+    return [(codec, base, sections, codec.read(sections, base)) for base, sections in files]
 
 
 def symbols(data: bytes) -> dict[str, str]:
@@ -101,7 +106,8 @@ def test_old_files_say_what_they_are(preset):
 
 
 @pytest.mark.parametrize("name", CLIPS)
-def test_an_old_clip_decodes_to_the_same_symbols_and_frames(name):
+def test_an_old_clip_decodes_to_the_same_symbols_and_frames(name, monkeypatch):
+    monkeypatch.setenv("OVERFIT_BASES", str(FOLDER))
     data = (FOLDER / f"{name}.ovf").read_bytes()
     assert symbols(data) == json.loads(PINS.read_text())[name]
     frames = decoding.decode(data)
@@ -216,6 +222,27 @@ def _based(name: str) -> bytes:
     return overfit.encode(picture(), base="base", set=changes, lmbda=1e-3, steps=400)
 
 
+def _clip_based(name: str) -> bytes:
+    """With a base that is made anew, too: clip-base.ovb."""
+    from overfit.bases.base import pack
+    from overfit.io.datasets import find_all
+    from overfit.meta.train import Plan, train
+
+    changes = {"latents.num_grids": 3, "entropy.widths": (8,), "entropy.frame": 1}
+    changes |= {"entropy.context": 2, "synthesis.widths": (8,)}
+    plan = Plan(set=changes, outer_steps=4, batch=2, steps=200, crop=16, held_out=0)
+    with tempfile.TemporaryDirectory() as folder:
+        inside = Path(folder) / "mirrored"
+        inside.mkdir()
+        for t, frame in enumerate(moving()[:, :, ::-1]):
+            Image.fromarray(frame).save(inside / f"{t}.png")
+        (FOLDER / "clip-base.ovb").write_bytes(pack(train(find_all([f"clips:{folder}"]), plan)))
+    os.environ["OVERFIT_BASES"] = str(FOLDER)
+    return overfit.encode(
+        moving(), base="clip-base", set=changes, lmbda=1e-3, steps=400, patch=(4, 24, 16)
+    )
+
+
 def _groups(name: str) -> bytes:
     """Four groups of zero latency: the second network is coded as changes of the first."""
     changes = {
@@ -235,6 +262,7 @@ MAKERS = {
     "clip-separate": _whole_clip,
     "clip-motion": _moving_clip,
     "clip-yuv420": _yuv420_clip,
+    "clip-based": _clip_based,
     "based": _based,
     "groups": _groups,
 }

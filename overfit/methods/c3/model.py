@@ -90,7 +90,7 @@ def _entropy_network(key, config: C3Config, whole_window: bool) -> dict[str, jax
 def init(key, signal, base, config: C3Config, whole_window: bool = False):
     """Parameters to start from: zero latents, random networks, zero residual layers (A.1).
 
-    The networks are the base's, if there is one, and the latents what it makes of the image.
+    The networks are the base's, if there is one, and the latents what it makes of the signal.
 
     whole_window: for the first phase of a fit with masks (masks.py).
 
@@ -101,11 +101,20 @@ def init(key, signal, base, config: C3Config, whole_window: bool = False):
     check_size(size, config)
     check_rank(tuple(size), config)
     latents = jnp.zeros(sum(map(math.prod, config.latents.shapes(*size))))
-    if base is not None:
-        check_base(jax.tree.map(jnp.shape, base.networks), config, channels)
-        if base.encoder:
-            latents = analysis.latents(base.encoder, signal, config)
-        return {"latents": latents} | {n: dict(arrays) for n, arrays in base.networks.items()}
+    params: dict = {"latents": latents}
+    if config.entropy.mask and not whole_window:
+        params["masks"] = frame_context.centered(config)
+    if any(config.latents.margin):
+        params["places"] = motion.places(signal, config)
+    if base is None:
+        return params | _random_networks(key, signal, channels, config, whole_window)
+    check_base(jax.tree.map(jnp.shape, base.networks), config, channels)
+    if analysis.knows(base.encoder, signal, config):
+        params["latents"] = analysis.latents(base.encoder, signal, config)
+    return params | {network: dict(arrays) for network, arrays in base.networks.items()}
+
+
+def _random_networks(key, signal, channels: int, config: C3Config, whole_window: bool):
     key_entropy, key_synthesis = jax.random.split(key)
     synthesis = _layers(key_synthesis, synthesis_sizes(config, channels))
     if config.start.mean_color:
@@ -116,16 +125,10 @@ def init(key, signal, base, config: C3Config, whole_window: bool = False):
         synthesis[f"residual_b{i}"] = jnp.zeros(channels)
     if config.synthesis.upsampling == "learned":
         synthesis["upsampling"] = jnp.asarray(bicubic_kernel(), jnp.float32)
-    params = {
-        "latents": latents,
+    return {
         "entropy": _entropy_network(key_entropy, config, whole_window),
         "synthesis": synthesis,
     }
-    if config.entropy.mask and not whole_window:
-        params["masks"] = frame_context.centered(config)
-    if any(config.latents.margin):
-        params["places"] = motion.places(signal, config)
-    return params
 
 
 def bicubic_kernel() -> np.ndarray:

@@ -27,6 +27,28 @@ def test_features_have_the_positions_of_the_grids(size):
     np.testing.assert_array_equal(found[-1][30], 1)
 
 
+def test_features_of_a_clip_also_see_the_frames_before_and_after():
+    signal = np.random.default_rng(0).random((3, 5, 8, 6), np.float32)
+    found = features(jnp.asarray(signal), CONFIG)
+    assert [x.size for x in found] == [37 * np.prod(s) for s in CONFIG.latents.shapes(5, 8, 6)]
+    finest = np.asarray(found[0]).reshape(37, 5, 8, 6)
+    still, before, after = finest[12:15], finest[27:30], finest[30:33]
+    np.testing.assert_allclose(before[:, 1:], still[:, :-1], atol=1e-6)
+    np.testing.assert_allclose(after[:, :-1], still[:, 1:], atol=1e-6)
+    np.testing.assert_allclose(finest[33:36], signal - 0.5, rtol=1e-6)
+
+
+def test_an_encoder_is_for_its_own_kind_of_signal():
+    image, clip = jnp.zeros((3, 8, 8)), jnp.zeros((3, 2, 8, 8))
+    of_images, of_clips = {"w": np.zeros((3, 31))}, {"w": np.zeros((3, 37))}
+    assert analysis.knows(of_images, image, CONFIG) and analysis.knows(of_clips, clip, CONFIG)
+    assert not analysis.knows(of_images, clip, CONFIG)
+    assert not analysis.knows(of_clips, image, CONFIG)
+    assert not analysis.knows({}, image, CONFIG)
+    canvas = dataclasses.replace(CONFIG.latents, margin=(8, 0))
+    assert not analysis.knows(of_clips, clip, dataclasses.replace(CONFIG, latents=canvas))
+
+
 def test_a_flat_image_has_no_detail():
     for x in features(jnp.full((3, 24, 32), 0.75), CONFIG):
         np.testing.assert_allclose(x[:27], 0, atol=1e-6)
