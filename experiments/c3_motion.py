@@ -5,7 +5,8 @@
 Crops of 7 frames of 128x128 pixels from the middle of the picture, in RGB, the default preset at
 four lambdas and equal steps, real files. Where a clip does not move, or too far, or its frames
 would still differ on a canvas, nothing is fitted: the two would be one. --margin makes a canvas of
-that margin all the same. Results of clips that are not in --only stay as they are.
+that margin all the same. Results of clips that are not in --only, and from other bases, stay as they
+are.
 """
 
 import argparse
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--lmbdas", type=float, nargs="+", default=[2e-4, 5e-4, 1e-3, 4e-3])
     parser.add_argument("--margin", help="rows,columns of the canvas beyond a frame's")
+    parser.add_argument("--base", default="none", help="of both, as for encode")
     parser.add_argument("--only", nargs="+", default=list(CLIPS), choices=list(CLIPS))
     parser.add_argument("--output", default="runs/c3_motion", help="of the files")
     arguments = parser.parse_args()
@@ -50,11 +52,12 @@ def main() -> None:
         }
         if any(found["margin"]):
             lmbdas, steps = tuple(arguments.lmbdas), arguments.steps
-            plain = Plan((PRESET,), lmbdas, steps=steps)
+            plain = Plan((PRESET,), lmbdas, steps=steps, base=arguments.base)
             found["plain"] = evaluated([one], output / "plain", plain)
             found["canvas"] = evaluated([one], output / "canvas", plain._replace(set=changes))
             found["bd_rate"] = against_default(found["plain"], found["canvas"])[one.name][PRESET]
-        results[one.name] = found
+        place = one.name if arguments.base == "none" else f"{one.name}, base {arguments.base}"
+        results[place] = found
         common.save("c3_motion", results, settings=about)
 
 

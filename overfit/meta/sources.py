@@ -16,7 +16,7 @@ from overfit.io.datasets import Instance
 from overfit.meta.crops import crops, cut, large_images, random_part
 from overfit.meta.plan import Plan
 
-_LEAST_CLIPS = 4  # for each that is held out
+_CLIPS_PER_HELD_OUT = 4
 
 
 class Source(NamedTuple):
@@ -102,7 +102,7 @@ def _patch_source(instances: Sequence[Instance], plan: Plan) -> Source:
     _check_size(clips, plan.crop)
     frames = min(plan.frames, *(clip.frames for clip in clips))
     # Clips are few where images are many.
-    count = min(plan.held_out, len(clips) // _LEAST_CLIPS)
+    count = min(plan.held_out, len(clips) // _CLIPS_PER_HELD_OUT)
     held_out, clips = clips[:count], clips[count:]
 
     def group(windows: list[Clip], lmbdas: Sequence[float], seed: int) -> Group:
