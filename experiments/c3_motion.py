@@ -5,8 +5,8 @@
 Crops of 7 frames of 128x128 pixels from the middle of the picture, in RGB, the default preset at
 four lambdas and equal steps, real files. Where a clip does not move, or too far, or its frames
 would still differ on a canvas, nothing is fitted: the two would be one. --margin makes a canvas of
-that margin all the same. Results of clips that are not in --only, and from other bases, stay as they
-are.
+that margin all the same. Results of clips that are not in --only, and from other bases, stay as
+they are.
 """
 
 import argparse
