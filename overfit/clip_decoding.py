@@ -11,7 +11,6 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from overfit import method
-from overfit.bases import library
 from overfit.coding import clip_container
 from overfit.errors import UserError
 from overfit.io.clip import ClipShape
@@ -40,7 +39,16 @@ def _bases(head: clip_container.Head) -> Callable[[bytes], Any]:
 
     It raises UserError where the base is not here.
     """
-    return functools.cache(lambda name: library.needed(name, head.method) if name else None)
+
+    @functools.cache
+    def base(name: bytes) -> Any:
+        if not name:
+            return None
+        from overfit.bases import library  # only here: most files need none
+
+        return library.needed(name, head.method)
+
+    return base
 
 
 def decode_frames(

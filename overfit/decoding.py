@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from overfit import clip_decoding, method
-from overfit.bases import library
 from overfit.coding import clip_container, container
 from overfit.io.clip import ClipShape
 
@@ -28,7 +27,11 @@ def base_of(data: bytes) -> Any:
       UserError: it is not here, or belongs to another method.
     """
     prefix = container.base_of(data)
-    return library.needed(prefix, container.method_of(data)) if prefix else None
+    if not prefix:
+        return None
+    from overfit.bases import library  # only here: most files need none
+
+    return library.needed(prefix, container.method_of(data))
 
 
 def decode(data: bytes) -> Any:
