@@ -143,9 +143,9 @@ def compared(rows: list[dict], size: tuple[int, ...] | None, steps: int) -> dict
         "bd_rate": {name: rate for name, rate in rates.items() if rate is not None},
         "mean_bd_rate": float(np.mean(known)) if known else None,
         "worst_bd_rate": max(known) if known else None,
-        "cost_ratio": {f"{lmbda:g}": _mean_ratio(some) for lmbda, some in ratios.items() if some},
+        "cost_ratio": {f"{lmbda:g}": mean_ratio(some) for lmbda, some in ratios.items() if some},
         "worst_cost_ratio": max(max(some) for some in ratios.values() if some),
-        "networks_bytes_ratio": _mean_ratio(networks),
+        "networks_bytes_ratio": mean_ratio(networks),
         "networks_bytes": [
             float(np.mean([pair[i]["networks_bytes"] for pair in chosen])) for i in (0, 1)
         ],
@@ -165,7 +165,7 @@ def _bd_rate(chosen: list[tuple[dict, dict]]) -> float | None:
         return None
 
 
-def _mean_ratio(ratios: list[float]) -> float:
+def mean_ratio(ratios: list[float]) -> float:
     return math.exp(float(np.mean(np.log(ratios))))
 
 
@@ -185,7 +185,7 @@ def catching_up(rows: list[dict]) -> list[dict]:
             ]  # fmt: skip
             if ratios:
                 line = {"base_steps": few, "plain_steps": many, "pairs": len(ratios)}
-                found.append(line | {"cost_ratio": _mean_ratio(ratios)})
+                found.append(line | {"cost_ratio": mean_ratio(ratios)})
     return found
 
 

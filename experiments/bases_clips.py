@@ -5,15 +5,16 @@
 The crops of c3_video.py, 7 frames of 128x128 pixels of four clips, of which training saw nothing,
 with the default preset at four lambdas. Every file is real and decoded again; beside them x264 and
 x265 of the same frames. Cost is MSE (pixels in 0..1) + lambda * bpp of the whole file. What is done
-is found in --output and not done again.
+is found in --output and not done again; what is saved are the lines of one run, so that the last
+one asks for everything.
 """
 
 import argparse
-import math
 from pathlib import Path
 
 import common
 import numpy as np
+from bases import mean_ratio
 from c3_video import ANCHORS, CLIPS, FRAMES, PRESET, SIDE, bd_rates, crops, evaluated
 
 from overfit.commands.common import prepare_jax
@@ -41,7 +42,7 @@ def compared(lines: list[dict], anchors: list[dict], steps: int) -> dict:
     return {
         "bd_rates": bd_rates([a | {"label": NONE} for a, _ in pairs], arms["auto"], (NONE,)),
         "against_anchors": {arm: bd_rates(anchors, some) for arm, some in arms.items()},
-        "cost_ratio": math.exp(float(np.mean(np.log(costs)))),
+        "cost_ratio": mean_ratio(costs),
         "worst_cost_ratio": max(costs),
         "networks_bytes": [
             float(np.mean([pair[i]["bits"]["networks"] / 8 for pair in pairs])) for i in (0, 1)

@@ -9,6 +9,15 @@ SMALL = {
 }
 
 
+def ignorant(base):
+    """A base of the same networks that knows nothing: all centers are zero."""
+    arrays = {
+        name: prior._replace(center=prior.center._replace(k=0 * prior.center.k))
+        for name, prior in base.arrays.items()
+    }
+    return base._replace(arrays=arrays)
+
+
 def words(settings: dict) -> list[str]:
     """--set=KEY=VALUE of each, for the command line."""
     return [

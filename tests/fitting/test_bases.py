@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from small_model import SMALL, words
+from small_model import SMALL, ignorant, words
 
 import overfit
 from overfit import evaluation
@@ -130,10 +130,7 @@ def test_images_with_and_without_a_base_are_fitted_together(unseen):
 @pytest.fixture
 def several(base, home):
     """Beside "mine" a base that knows nothing, "poor"; and one for large files, "fine"."""
-    poor = {
-        n: p._replace(center=p.center._replace(k=0 * p.center.k)) for n, p in base.arrays.items()
-    }
-    (home / "poor.ovb").write_bytes(pack(base._replace(arrays=poor)))
+    (home / "poor.ovb").write_bytes(pack(ignorant(base)))
     settings = base.settings | {"fit.lr": 5e-3}
     (home / "fine.ovb").write_bytes(pack(base._replace(settings=settings, lmbdas=(1e-5, 1e-4))))
     yield
